@@ -1,0 +1,32 @@
+// Package hold keeps module requirements until the rooms import them.
+package hold
+
+import (
+	_ "github.com/HdrHistogram/hdrhistogram-go"
+	_ "github.com/bytedance/sonic"
+	_ "github.com/cockroachdb/pebble/v2"
+	_ "github.com/cockroachdb/pebble/v2/bloom"
+	_ "github.com/cockroachdb/pebble/v2/vfs"
+	_ "github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	_ "github.com/gobwas/ws"
+	_ "github.com/golang-jwt/jwt/v5"
+	_ "github.com/klauspost/compress/gzip"
+	_ "github.com/openimsdk/protocol/auth"
+	_ "github.com/openimsdk/protocol/conversation"
+	_ "github.com/openimsdk/protocol/group"
+	_ "github.com/openimsdk/protocol/msg"
+	_ "github.com/openimsdk/protocol/push"
+	_ "github.com/openimsdk/protocol/relation"
+	_ "github.com/openimsdk/protocol/sdkws"
+	_ "github.com/openimsdk/protocol/user"
+	_ "github.com/openimsdk/protocol/wrapperspb"
+	_ "github.com/panjf2000/gnet/v2"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/valyala/fasthttp"
+	_ "github.com/valyala/fasthttp/fasthttpadaptor"
+	_ "github.com/valyala/fasthttp/pprofhandler"
+	_ "go.yaml.in/yaml/v3"
+	_ "google.golang.org/protobuf/proto"
+	_ "go.uber.org/zap"
+	_ "github.com/cespare/xxhash/v2"
+)
