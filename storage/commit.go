@@ -1,0 +1,229 @@
+package storage
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"gannet/core"
+)
+
+// write is a queued value; nil is a queued delete.
+type write struct{ value []byte }
+
+// group is the batches that one sync makes durable. While it is open, appenders
+// fill it under Store.mu; once taken, its batch and dones belong to the committer,
+// and its writes may still be read under Store.mu.
+type group struct {
+	batch    *pebble.Batch
+	dones    []func(error) // one per appended batch, in order; entries may be nil
+	ops      int
+	writes   map[core.Key]write // the newest queued write of each tracked record
+	perTable [len(rows)]int     // entries of writes, so that scans skip the rest
+}
+
+// overlayKeep is the number of overlay entries a reused group may keep room for:
+// clearing a map costs what it once held.
+const overlayKeep = 4096
+
+func newGroup(db *pebble.DB) *group {
+	return &group{
+		batch:  db.NewBatchWithSize(64<<10, pebble.WithMaxRetainedSizeBytes(2*groupBytesMax)),
+		writes: make(map[core.Key]write),
+	}
+}
+
+// opBytes is about what op takes in the queue.
+func opBytes(op *core.Op) int { return len(op.Key.A) + len(op.Key.B) + len(op.Value) + 24 }
+
+// full reports whether a batch of size more bytes has to wait.
+func (g *group) full(size int) bool {
+	n := len(g.dones)
+	return n >= groupBatchesMax || n > 0 && g.batch.Len()+size > groupBytesMax
+}
+
+// add appends b. It returns scratch, grown if need be.
+func (g *group) add(b *core.Batch, size int, scratch []byte) ([]byte, error) {
+	for i := range b.Ops {
+		op := &b.Ops[i]
+		k := op.Key
+		strip(&k)
+		scratch = appendKey(scratch[:0], &k)
+		var err error
+		switch {
+		case op.To != 0:
+			start := len(scratch)
+			k.N = op.To
+			scratch = appendKey(scratch, &k)
+			err = g.batch.DeleteRange(scratch[:start], scratch[start:], nil)
+		case op.Value == nil:
+			err = g.batch.Delete(scratch, nil)
+		default:
+			err = g.batch.Set(scratch, op.Value, nil)
+		}
+		if err != nil {
+			return scratch, err
+		}
+		if op.To == 0 && !rows[k.Table].untracked {
+			g.show(k, op.Value)
+		}
+	}
+	g.ops += len(b.Ops)
+	g.dones = append(g.dones, b.Done)
+	return scratch, nil
+}
+
+// show makes a queued write visible to Latest.
+func (g *group) show(k core.Key, value []byte) {
+	n := len(g.writes)
+	g.writes[k] = write{value}
+	g.perTable[k.Table] += len(g.writes) - n
+}
+
+// hide empties the overlay.
+func (g *group) hide() {
+	if len(g.writes) > overlayKeep {
+		g.writes = make(map[core.Key]write)
+	} else {
+		clear(g.writes)
+	}
+	clear(g.perTable[:])
+}
+
+// run is the committer. It takes everything that waits, commits it with one sync,
+// publishes the new view, completes the batches in order, and looks again; while it
+// syncs, the next group fills. There is no timer: the disk's pace makes the groups.
+//
+// A failed commit stops the store for good. Pebble's log cannot be written after an
+// error, and after a failed fsync nobody knows what is on disk until it is read
+// again at the next start.
+func (s *Store) run() {
+	defer func() {
+		if s.applying { // Pebble's Fatalf ended this goroutine from inside Apply
+			s.fatals.Add(-1)
+			s.finish()
+		}
+	}()
+	for {
+		g := s.take()
+		if g == nil {
+			s.finish()
+			return
+		}
+		start := time.Now()
+		if err := s.apply(g.batch); err != nil {
+			s.stop(err)
+			s.finish()
+			return
+		}
+		s.publish(g, time.Since(start))
+		s.complete(g)
+	}
+}
+
+// take waits for the open group to hold something and puts the spare in its place.
+// It returns nil when the store is to end.
+func (s *Store) take() *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.err == nil && !s.closing && len(s.open.dones) == 0 {
+		s.work.Wait()
+	}
+	if s.err != nil || len(s.open.dones) == 0 {
+		return nil
+	}
+	s.committing, s.open, s.spare = s.open, s.spare, nil
+	s.room.Broadcast()
+	return s.committing
+}
+
+// apply writes and syncs b. Pebble panics when its log fails in the middle of a
+// batch; it then still holds its commit lock.
+func (s *Store) apply(b *pebble.Batch) (err error) {
+	if b.Empty() {
+		return nil
+	}
+	s.applying = true
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.wedged.Store(true)
+			s.applying = false
+			err = fmt.Errorf("pebble: %v", cause)
+		}
+	}()
+	err = s.db.Apply(b, pebble.Sync)
+	s.applying = false
+	return err
+}
+
+// publish shows g, which is synced, to readers: as the new committed view, and no
+// more as queued writes.
+func (s *Store) publish(g *group, took time.Duration) {
+	next := s.newView()
+	s.mu.Lock()
+	last := s.current
+	s.current = next
+	s.views++
+	s.counts.committed(g, took)
+	g.hide()
+	s.committing = nil
+	s.mu.Unlock()
+	last.Release()
+}
+
+// complete calls the Done functions of g, which is published, and makes it the
+// spare.
+func (s *Store) complete(g *group) {
+	for i, done := range g.dones {
+		g.dones[i] = nil
+		if done != nil {
+			done(nil)
+		}
+	}
+	g.dones, g.ops = g.dones[:0], 0
+	g.batch.Reset()
+	s.mu.Lock()
+	s.spare = g
+	s.mu.Unlock()
+}
+
+// stop makes err the reason why the store takes nothing more. Any goroutine may
+// call it; the committer then completes what waits.
+func (s *Store) stop(err error) {
+	err = fmt.Errorf("storage stopped: %w", err)
+	s.mu.Lock()
+	first := s.err == nil
+	if first {
+		s.err = err
+		s.work.Signal()
+		s.room.Broadcast()
+	}
+	s.mu.Unlock()
+	if !first {
+		return
+	}
+	s.log.Error("store stopped", "error", err)
+	if s.onFatal != nil {
+		go s.onFatal(err)
+	}
+}
+
+// finish completes, on the committer's goroutine, everything that waits with the
+// error that stopped the store, and ends the queue. Without an error nothing waits.
+func (s *Store) finish() {
+	s.mu.Lock()
+	waiting, err := [2]*group{s.committing, s.open}, s.err
+	s.mu.Unlock()
+	for _, g := range waiting {
+		if g == nil {
+			continue
+		}
+		for _, done := range g.dones {
+			if done != nil {
+				done(err)
+			}
+		}
+	}
+	close(s.done)
+}

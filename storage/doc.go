@@ -1,0 +1,25 @@
+// Package storage is the store behind core: it turns batches of records into
+// synced writes and reads them back. It implements core.Store on Pebble.
+//
+// It owns the data folder: the keys on disk (keys.go, docs/storage.md), the format
+// version (format.go) and the order of syncs (commit.go).
+//
+// Goroutines: one committer per Store, started by Open, ended by Close or by the
+// first write error; Pebble's own. Callers encode and queue (Append); the committer
+// syncs, publishes and calls Done.
+//
+// Locks: Store.mu, a leaf. It is never held during I/O, a call into the database, a
+// callback, or a Done.
+//
+// What a reader sees:
+//
+//   - Committed is a Pebble snapshot taken by the committer between two commits,
+//     right after a sync returned. Only the committer writes, so the snapshot holds
+//     exactly what is synced. Reading the database itself would not do: Pebble shows
+//     a batch before its sync.
+//   - Latest is the same snapshot with the queued writes laid over it. The snapshot
+//     is replaced and the overlay dropped in one critical section, so a batch is
+//     always visible in one of them.
+//
+// Start reading at Store in store.go, then run in commit.go.
+package storage

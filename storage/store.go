@@ -1,0 +1,195 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"gannet/core"
+)
+
+// ErrClosed is returned by everything that needs a store after its Close.
+var ErrClosed = errors.New("storage: store is closed")
+
+// Options of Open.
+type Options struct {
+	// Dir is the data folder; it is created if missing.
+	Dir string
+	// CacheBytes bounds Pebble's block cache, which also accounts for memtables.
+	// 0 means 256 MiB.
+	CacheBytes int64
+	// Logger gets what an operator must know; nil means slog.Default(). Pebble's own
+	// log goes there at level debug.
+	Logger *slog.Logger
+	// OnFatal is called once, on a goroutine of its own, with the error that stopped
+	// the store. The process should then end: restart from disk is the way back.
+	OnFatal func(error)
+	// FS is the file system; nil means the machine's. For tests.
+	FS vfs.FS
+}
+
+// The queue: the open group takes batches until one of these is reached, and
+// Append waits while it is. Larger groups bring no more throughput, only latency.
+const (
+	groupBytesMax   = 4 << 20 // encoded; a single larger batch is let in alone
+	groupBatchesMax = 8192
+)
+
+// closeWait bounds how long Close waits for readers to release their views.
+const closeWait = 5 * time.Second
+
+// Store implements core.Store.
+type Store struct {
+	// Immutable after Open.
+	db        *pebble.DB
+	lock      *pebble.Lock
+	log       *slog.Logger
+	onFatal   func(error)
+	id        string
+	done      chan struct{} // closed by the committer when nothing waits any more
+	idle      chan struct{} // closed when the last view is gone
+	closeWait time.Duration
+
+	// Owned by the committer until done is closed.
+	applying bool // a commit is inside Pebble
+
+	// Atomic.
+	running atomic.Bool  // Open has finished: engine failures stop the store
+	fatals  atomic.Int32 // goroutines that Pebble's Fatalf ended; see engine.go
+	wedged  atomic.Bool  // Pebble's locks are in an unknown state: never close it
+	stalls  atomic.Uint64
+	corrupt atomic.Uint64
+
+	closeOnce sync.Once
+	closeErr  error
+
+	// mu guards what follows.
+	mu         sync.Mutex
+	work       sync.Cond // the committer waits: open got a batch, or closing, or err
+	room       sync.Cond // appenders wait: open was taken, or closing, or err
+	open       *group    // takes batches
+	committing *group    // being synced; nil between commits
+	spare      *group    // empty; becomes open when open is taken
+	current    *view     // what is committed; nil after Close
+	views      int       // views not yet closed, current included
+	err        error     // why the store stopped; set once
+	closing    bool
+	scratch    []byte // Append encodes keys here
+	counts     counts
+}
+
+var _ core.Store = (*Store)(nil)
+
+// Open opens the store in o.Dir and creates it if the folder is empty. It refuses a
+// folder in use by another process and a store written by a newer gannet.
+func Open(o Options) (*Store, error) { return open(o, format, upgrades) }
+
+func open(o Options, format int, steps map[int]upgrade) (*Store, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	s := &Store{
+		log: o.Logger, onFatal: o.OnFatal, closeWait: closeWait,
+		done: make(chan struct{}), idle: make(chan struct{}),
+	}
+	s.work.L, s.room.L = &s.mu, &s.mu
+	if err := s.openEngine(&o); err != nil {
+		return nil, err
+	}
+	id, err := prepare(s.db, format, steps)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open data folder %s: %w", o.Dir, err), s.closeEngine())
+	}
+	s.id = id
+	s.open, s.spare = newGroup(s.db), newGroup(s.db)
+	s.current, s.views = s.newView(), 1
+	s.running.Store(true)
+	go s.run()
+	return s, nil
+}
+
+// ID implements core.Store.
+func (s *Store) ID() string { return s.id }
+
+// Append implements core.Store.
+func (s *Store) Append(b *core.Batch) error {
+	size := 0
+	for i := range b.Ops {
+		op := &b.Ops[i]
+		if !known(op.Key.Table) {
+			return errBadTable
+		}
+		if op.To != 0 && (op.Value != nil || rows[op.Key.Table].fields&fieldN == 0) {
+			return errBadRange
+		}
+		size += opBytes(op)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.err == nil && !s.closing && s.open.full(size) {
+		s.counts.AppendWaits++
+		s.room.Wait()
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if s.closing {
+		return ErrClosed
+	}
+	if len(s.open.dones) == 0 {
+		s.work.Signal()
+	}
+	var err error
+	s.scratch, err = s.open.add(b, size, s.scratch)
+	return err
+}
+
+// Close lets the queue drain (each batch appended gets its Done), waits a short
+// while for views to be released, then closes the files. It returns the error that
+// stopped the store, if one did.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Store) close() error {
+	s.mu.Lock()
+	s.closing = true
+	s.work.Signal()
+	s.room.Broadcast()
+	s.mu.Unlock()
+	<-s.done
+
+	s.mu.Lock()
+	last, failure := s.current, s.err
+	s.current = nil
+	s.mu.Unlock()
+	last.Release()
+	wait := time.NewTimer(s.closeWait)
+	defer wait.Stop()
+	select {
+	case <-s.idle:
+	case <-wait.C:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return errors.Join(failure, fmt.Errorf("storage: close: %d views were not released", s.views))
+	}
+	if s.wedged.Load() || s.fatals.Load() > 0 {
+		return failure
+	}
+	s.running.Store(false)
+	err := s.closeEngine()
+	if failure != nil {
+		return failure
+	}
+	return err
+}
