@@ -18,9 +18,8 @@ const (
 )
 
 const (
-	gobFirstUserID = 64 // ids below are predefined
-	gobTypeID      = 65 // the id that encoding/gob gives to a process's first type
-	gobEnd         = 0  // ends a struct's fields
+	gobFirstID = 64 // what encoding/gob gives to the first type a process uses; ids below are predefined
+	gobEnd     = 0  // ends a struct's fields
 
 	// Bounds on foreign descriptions; the official one has one type of six fields.
 	gobTypesMax  = 8
@@ -30,11 +29,13 @@ const (
 // shape is an envelope's struct as gob describes it in each frame.
 type shape struct {
 	fields [envelopeFields]field
-	// desc is the message that encoding/gob sends before the value, for gobTypeID.
-	// The id stands in it twice: negated at negAt, and at idAt.
-	desc        []byte
+	// desc is the message that encoding/gob sends before the value, for gobFirstID.
+	desc []byte
+	// later is the same for a type of id 65 … 127. The id stands in it twice:
+	// negated at negAt, and at idAt.
+	later       []byte
 	negAt, idAt int
-	layout      gobLayout // of desc: every field in its own place
+	layout      gobLayout // of both: every field in its own place
 }
 
 // gobLayout says what the fields of a described struct are.
@@ -45,25 +46,32 @@ type gobLayout struct {
 }
 
 func newShape(name string, fields [envelopeFields]field) *shape {
-	s := &shape{fields: fields}
-	body := appendGobInt(nil, -gobTypeID)
-	negAt := len(body) - 1
-	body = append(body, 3, 1, 1) // wireType.StructT, structType.CommonType, its Name
-	body = appendGobText(body, name)
-	body = appendGobInt(append(body, 1), gobTypeID)
-	idAt := len(body) - 1
-	body = append(body, 0, 1, envelopeFields) // end of CommonType, structType.Field, its length
+	s := &shape{fields: fields, layout: gobLayout{n: envelopeFields}}
 	for i, f := range fields {
-		body = appendGobText(append(body, 1), f.name)
-		body = append(appendGobInt(append(body, 1), int64(f.kind)), 0)
 		s.layout.kind[i], s.layout.target[i] = int64(f.kind), int8(i)
 	}
-	s.layout.n = envelopeFields
-	body = append(body, 0, 0) // end of structType, of wireType
-	s.desc = appendGobUint(nil, uint64(len(body)))
-	s.negAt, s.idAt = len(s.desc)+negAt, len(s.desc)+idAt
-	s.desc = append(s.desc, body...)
+	s.desc, _, _ = s.describe(name, gobFirstID)
+	s.later, s.negAt, s.idAt = s.describe(name, gobFirstID+1)
 	return s
+}
+
+// describe makes the type definition message; negAt and idAt are where the last
+// bytes of -id and id are.
+func (s *shape) describe(name string, id int64) (desc []byte, negAt, idAt int) {
+	body := appendGobInt(nil, -id)
+	negAt = len(body) - 1
+	body = append(body, 3, 1, 1) // wireType.StructT, structType.CommonType, its Name
+	body = appendGobText(body, name)
+	body = appendGobInt(append(body, 1), id)
+	idAt = len(body) - 1
+	body = append(body, 0, 1, envelopeFields) // end of CommonType, structType.Field, its length
+	for _, f := range s.fields {
+		body = appendGobText(append(body, 1), f.name)
+		body = append(appendGobInt(append(body, 1), int64(f.kind)), 0)
+	}
+	body = append(body, 0, 0) // end of structType, of wireType
+	desc = appendGobUint(nil, uint64(len(body)))
+	return append(desc, body...), len(desc) + negAt, len(desc) + idAt
 }
 
 // decodeGob decodes the one value in p. It allocates nothing but errors: out
@@ -75,8 +83,8 @@ func (s *shape) decodeGob(p []byte, out *values) error {
 	layout := &s.layout
 	var foreign gobLayout
 	var body gobReader
-	if id, ok := s.recognise(p); ok {
-		r.b = p[len(s.desc):]
+	if id, n := s.recognise(p); n > 0 {
+		r.b = p[n:]
 		body = r.message()
 		if body.int() != id {
 			return fmt.Errorf("%w: gob value of another type", ErrMalformed)
@@ -97,23 +105,24 @@ func (s *shape) decodeGob(p []byte, out *values) error {
 	return nil
 }
 
-// recognise reports whether p starts with the constant description, under any of
-// the ids that a process with a few more gob types would give it.
-func (s *shape) recognise(p []byte) (id int64, ok bool) {
-	d := s.desc
+// recognise returns the length of p's type description if it is the constant one,
+// under any of the ids that it gets in a process which uses gob for little else.
+func (s *shape) recognise(p []byte) (id int64, n int) {
+	if bytes.HasPrefix(p, s.desc) {
+		return gobFirstID, len(s.desc)
+	}
+	d := s.later
 	if len(p) < len(d) {
-		return 0, false
+		return 0, 0
 	}
-	twice := p[s.idAt] // gob's form of id: 2*id; of -id: 2*id-1
-	if twice < 2*gobTypeID || twice&1 != 0 || p[s.negAt] != twice-1 {
-		return 0, false
-	}
-	if !bytes.Equal(p[:s.negAt], d[:s.negAt]) ||
+	twice := p[s.idAt] // gob writes id as 2*id and -id as 2*id-1
+	if twice <= 2*gobFirstID || twice&1 != 0 || p[s.negAt] != twice-1 ||
+		!bytes.Equal(p[:s.negAt], d[:s.negAt]) ||
 		!bytes.Equal(p[s.negAt+1:s.idAt], d[s.negAt+1:s.idAt]) ||
 		!bytes.Equal(p[s.idAt+1:len(d)], d[s.idAt+1:]) {
-		return 0, false
+		return 0, 0
 	}
-	return int64(twice / 2), true
+	return int64(twice / 2), len(d)
 }
 
 // readDescription reads type definitions up to the value's message, which it
@@ -137,7 +146,7 @@ func (s *shape) readDescription(r *gobReader, layout *gobLayout) (gobReader, err
 			}
 			return m, fmt.Errorf("%w: gob value of undescribed type %d", ErrMalformed, id)
 		}
-		if id > -gobFirstUserID {
+		if id > -gobFirstID {
 			return m, fmt.Errorf("%w: gob redefines type %d", ErrMalformed, -id)
 		}
 		if n == len(defs) {
@@ -320,7 +329,7 @@ func (s *shape) appendGob(dst []byte, f *values, dataLen int) []byte {
 		size += s.sizeGobField(i, f, dataLen)
 	}
 	dst = append(dst, s.desc...)
-	dst = appendGobInt(appendGobUint(dst, uint64(size-1)), gobTypeID)
+	dst = appendGobInt(appendGobUint(dst, uint64(size-1)), gobFirstID)
 	for i := range s.fields {
 		if s.sizeGobField(i, f, dataLen) == 0 { // zero fields are left out
 			delta++

@@ -39,8 +39,11 @@ var inflaters = sync.Pool{New: func() any { return &inflater{buf: make([]byte, 0
 // max+1 bytes are allocated for it.
 func (f *inflater) inflate(p []byte, max int) ([]byte, error) {
 	f.src.Reset(p)
-	err := f.gz.Reset(&f.src)
+	if err := f.gz.Reset(&f.src); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
 	buf := f.buf[:0]
+	var err error
 	for err == nil {
 		if len(buf) > max {
 			return nil, ErrTooLarge
