@@ -17,29 +17,29 @@ type Table uint8
 
 // The tables. The comment gives the key fields in sorting order → value.
 const (
-	TableUser         Table = iota + 1 // A=userID → sdkws.UserInfo
-	TableToken                         // A=userID, B=platform byte + 16-byte token hash → tokenRecord
-	TableConversation                  // A=conversationID → conversationRecord (who it belongs to, minSeq)
-	TableMessage                       // A=conversationID, N=seq → sdkws.MsgData
-	TableMessageID                     // A=conversationID, B=16-byte hash of (sender, clientMsgID) → seq
-	TableInbox                         // A=owner, B=conversationID → conversation.Conversation
-	TableReadSeq                       // A=owner, B=conversationID → hasReadSeq
-	TableHidden                        // A=owner, B=conversationID, N=seq → empty: deleted for this owner
-	TableVersion                       // A=versioned set → its current version
-	TableVersionLog                    // A=versioned set, N=version → what changed at that version
-	TableCommand                       // A=userID, B=type and uuid → user.CommandInfoResp
-	TableFriend                        // A=owner, B=friend → sdkws.FriendInfo
-	TableBlack                         // A=owner, B=blocked user → sdkws.BlackInfo
-	TableFriendRequest                 // A=to, B=from → sdkws.FriendRequest
-	TableFriendAsked                   // A=from, B=to → empty: finds the requests a user sent
-	TableGroup                         // A=groupID → sdkws.GroupInfo
-	TableMember                        // A=groupID, B=userID → sdkws.GroupMemberFullInfo
-	TableJoined                        // A=userID, B=groupID → empty: finds the groups of a user
-	TableGroupRequest                  // A=groupID, B=userID → sdkws.GroupRequest
-	TableGroupAsked                    // A=userID, B=groupID → empty: finds the applications of a user
-	TableProfile                       // A=userID → the v2 dialect's extra profile fields
-	TableVisible                       // A=groupID, B=userID → visible range of a former or late member
-	tableEnd                           // one past the last table
+	TableUser          Table = iota + 1 // A=userID → sdkws.UserInfo
+	TableToken                          // A=userID, B=platform byte + 16-byte token hash → tokenRecord
+	TableConversation                   // A=conversationID → conversationRecord (who it belongs to, minSeq)
+	TableMessage                        // A=conversationID, N=seq → sdkws.MsgData
+	TableMessageID                      // A=conversationID, B=16-byte hash of (sender, clientMsgID) → seq
+	TableInbox                          // A=owner, B=conversationID → conversation.Conversation
+	TableReadSeq                        // A=owner, B=conversationID → hasReadSeq
+	TableHidden                         // A=owner, B=conversationID, N=seq → empty: deleted for this owner
+	TableVersion                        // A=versioned set → its current version
+	TableVersionLog                     // A=versioned set, N=version → what changed at that version
+	TableCommand                        // A=userID, B=type and uuid → user.CommandInfoResp
+	TableFriend                         // A=owner, B=friend → sdkws.FriendInfo
+	TableBlack                          // A=owner, B=blocked user → sdkws.BlackInfo
+	TableFriendRequest                  // A=to, B=from → sdkws.FriendRequest
+	TableFriendAsked                    // A=from, B=to → empty: finds the requests a user sent
+	TableGroup                          // A=groupID → sdkws.GroupInfo
+	TableMember                         // A=groupID, B=userID → sdkws.GroupMemberFullInfo
+	TableJoined                         // A=userID, B=groupID → empty: finds the groups of a user
+	TableGroupRequest                   // A=groupID, B=userID → sdkws.GroupRequest
+	TableGroupAsked                     // A=userID, B=groupID → empty: finds the applications of a user
+	TableProfile                        // A=userID → the v2 dialect's extra profile fields
+	TableVisible                        // A=groupID, B=userID → visible range of a former or late member
+	tableEnd                            // one past the last table
 )
 
 // Tables lists every table, for the test that storage's key table is complete.
@@ -155,7 +155,8 @@ type LastFrame uint8
 
 // The reasons of Sink.Close.
 const (
-	LastKicked LastFrame = iota + 1 // 2002: replaced by another login, or logged out by force
+	LastNone   LastFrame = iota // nothing: the client reconnects
+	LastKicked                  // 2002: replaced by another login, or logged out by force
 )
 
 // SessionRef names one live session. The zero value names none. It holds no

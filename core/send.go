@@ -1,0 +1,464 @@
+package core
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/openimsdk/protocol/conversation"
+	"github.com/openimsdk/protocol/msg"
+	"github.com/openimsdk/protocol/sdkws"
+	"google.golang.org/protobuf/proto"
+
+	"gannet/internal/im"
+	"gannet/internal/wire"
+)
+
+// Bounds on what a message may carry beside its content.
+const (
+	clientMsgIDMax = 128 // bytes
+	userIDMax      = 64  // bytes
+)
+
+// onlineOnly are the options of a message that is neither stored nor counted.
+const onlineOnly = wire.OptHistory | wire.OptPersistent | wire.OptSenderSync | wire.OptConversationUpdate |
+	wire.OptSenderConversationUpdate | wire.OptUnreadCount | wire.OptOfflinePush
+
+// Send takes a message from a session (1003). With nil the answer comes through
+// the sink once the message is durable; an error is the caller's to answer.
+func (c *Core) Send(from Caller, ref SessionRef, req *wire.Request) error {
+	m, err := newMessage(req.Data)
+	if err != nil {
+		return err
+	}
+	if string(m.head.SendID) != from.UserID {
+		return im.ErrNoPermission.With("sendID is not the session's user")
+	}
+	if m.head.ContentType >= im.ContentNotificationBase {
+		return im.ErrArgs.With("contentType %d is the server's", m.head.ContentType)
+	}
+	if m.head.Off&wire.OptIsNotNotification != 0 {
+		return im.ErrArgs.With("notifications are the server's")
+	}
+	if s := m.head.SessionType; s != im.SingleChat && s != im.GroupChat {
+		return im.ErrArgs.With("sessionType %d is not supported", s)
+	}
+	m.platform = int32(from.Platform)
+	m.reply = &reply{ref: ref, msgIncr: req.MsgIncr, operationID: req.OperationID}
+	m.size = int64(len(m.body)) + messageOverhead
+	if !c.inFlight.try(m.size) {
+		c.stats.busy.Add(1)
+		return im.ErrBusy.With("too many messages in flight")
+	}
+	out, err := c.submit(c.newTx(), m, from.Admin)
+	if err != nil || out != queued {
+		c.inFlight.give(m.size)
+	}
+	if err == nil && out == answered {
+		frame := appendSendAnswer(nil, m.reply, m.serverID, string(m.head.ClientMsgID), m.sendTime)
+		round := []Delivery{{Frame: frame, To: []SessionRef{ref}}}
+		if m.data != nil {
+			round = append(round, Delivery{Frame: wire.AppendPush(nil, ref.Variant, string(req.OperationID), m.conv, m.data), To: []SessionRef{ref}})
+		}
+		c.sink.Deliver(round)
+	}
+	return err
+}
+
+// SendMsg takes a message from an administrator (REST send_msg); sender and
+// receiver are as the message says. It returns when the message is durable.
+func (c *Core) SendMsg(from Caller, req *msg.SendMsgReq) (*msg.SendMsgResp, error) {
+	if err := from.admin(); err != nil {
+		return nil, err
+	}
+	d := req.MsgData
+	if d == nil {
+		return nil, im.ErrArgs.With("msgData is empty")
+	}
+	if d.ClientMsgID == "" {
+		d.ClientMsgID = c.newID()
+	}
+	d.CreateTime, d.MsgFrom = c.nowMS(), im.MsgFromSystem
+	if err := c.completeSender(d); err != nil {
+		return nil, err
+	}
+	body, err := proto.Marshal(d)
+	if err != nil {
+		return nil, im.ErrArgs.With("message: %v", err)
+	}
+	m, err := newMessage(body)
+	if err != nil {
+		return nil, err
+	}
+	m.trace = from.OperationID
+	m.size = int64(len(m.body)) + messageOverhead
+	c.inFlight.wait()
+	c.inFlight.force(m.size)
+	t := c.newTx()
+	t.done = make(chan error, 1)
+	out, err := c.submit(t, m, c.admins[d.SendID])
+	if err != nil || out != queued {
+		c.inFlight.give(m.size)
+	}
+	if err == nil {
+		err = <-t.done
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &msg.SendMsgResp{ServerMsgID: m.serverID, ClientMsgID: d.ClientMsgID, SendTime: m.sendTime}, nil
+}
+
+// completeSender fills a sender's name and face from the profile when blank.
+func (c *Core) completeSender(d *sdkws.MsgData) error {
+	if d.SenderNickname != "" && d.SenderFaceURL != "" {
+		return nil
+	}
+	u, err := c.user(c.store.Latest(), d.SendID)
+	if err != nil || u == nil {
+		return err
+	}
+	if d.SenderNickname == "" {
+		d.SenderNickname = u.Nickname
+	}
+	if d.SenderFaceURL == "" {
+		d.SenderFaceURL = u.FaceURL
+	}
+	return nil
+}
+
+// outcome is what became of a submitted message.
+type outcome uint8
+
+const (
+	queued   outcome = iota // decided; answered when durable
+	answered                // nothing to queue: m carries what to answer now
+	joined                  // a resend of a message in flight, answered together with it
+)
+
+// submit checks m against the rules and queues it. When it did not fail and
+// t.done is set, the transaction's end will be told there, whatever the outcome.
+func (c *Core) submit(t *tx, m *message, admin bool) (out outcome, err error) {
+	if err := checkMessage(&m.head); err != nil {
+		c.stats.refused.Add(1)
+		return queued, err
+	}
+	m.key = keyOf(m.head.SendID, m.head.ClientMsgID)
+	if m.head.ContentType == im.ContentTyping {
+		m.force |= onlineOnly
+	}
+	t.address(m)
+	if m.toGroup != "" {
+		out, err = c.submitGroup(t, m, admin)
+	} else {
+		out, err = c.submitPair(t, m, admin)
+	}
+	if err != nil {
+		c.stats.refused.Add(1)
+	}
+	return out, err
+}
+
+// checkMessage checks what every message must have (contract §6.1, rows 1 and 3).
+func checkMessage(h *wire.Msg) error {
+	switch {
+	case len(h.SendID) == 0:
+		return im.ErrArgs.With("sendID is empty")
+	case len(h.ClientMsgID) == 0 || len(h.ClientMsgID) > clientMsgIDMax:
+		return im.ErrArgs.With("clientMsgID must have 1 to %d bytes", clientMsgIDMax)
+	case !h.HasContent:
+		return im.ErrArgs.With("content is empty")
+	case h.ContentType == 0:
+		return im.ErrArgs.With("contentType is empty")
+	case len(h.SendID) > userIDMax || len(h.RecvID) > userIDMax || len(h.GroupID) > userIDMax:
+		return im.ErrArgs.With("an ID has more than %d bytes", userIDMax)
+	}
+	switch h.SessionType {
+	case im.SingleChat, im.NotificationChat:
+		if len(h.RecvID) == 0 {
+			return im.ErrArgs.With("recvID is empty")
+		}
+		if len(h.GroupID) != 0 {
+			return im.ErrArgs.With("groupID and sessionType %d do not go together", h.SessionType)
+		}
+	case im.GroupChat:
+		if len(h.GroupID) == 0 {
+			return im.ErrArgs.With("groupID is empty")
+		}
+	default:
+		return im.ErrArgs.With("sessionType %d is not supported", h.SessionType)
+	}
+	if (h.ContentType == im.ContentOANotification) != (h.SessionType == im.NotificationChat) {
+		return im.ErrArgs.With("contentType %d and sessionType %d do not go together", h.ContentType, h.SessionType)
+	}
+	return nil
+}
+
+// pairFacts is what the rules need to know of the two users of a conversation,
+// kept in its state and read again when an epoch moved.
+type pairFacts struct {
+	epochA, epochB uint32
+	a, b           userFacts
+	rows           bool // both have the conversation in their list
+}
+
+// userFacts are about one user towards the other.
+type userFacts struct {
+	exists  bool
+	blocks  bool  // has the other in the black list
+	friend  bool  // has the other in the friend list
+	recvOpt int32 // what he wants to receive here: the stricter of global and conversation
+}
+
+// factsLocked returns the facts about the pair of m. The caller holds the
+// shard's lock.
+func (c *Core) factsLocked(st *convState, m *message) (*pairFacts, error) {
+	ea, eb := c.pairs.of(m.rec.a).Load(), c.pairs.of(m.rec.b).Load()
+	if f := st.facts; f != nil && f.epochA == ea && f.epochB == eb && st.rec.kind != kindNone {
+		return f, nil
+	}
+	r := c.store.Latest()
+	f := &pairFacts{epochA: ea, epochB: eb}
+	var rowA, rowB bool
+	var err error
+	if f.a, rowA, err = c.readUserFacts(r, m.rec.a, m.rec.b, m.conv); err != nil {
+		return nil, err
+	}
+	if f.b, rowB, err = c.readUserFacts(r, m.rec.b, m.rec.a, m.conv); err != nil {
+		return nil, err
+	}
+	f.rows = rowA && rowB
+	if m.head.SessionType == im.NotificationChat {
+		f.rows = (rowA || m.rec.a != string(m.head.RecvID)) && (rowB || m.rec.b != string(m.head.RecvID))
+	}
+	st.facts = f
+	return f, nil
+}
+
+func (c *Core) readUserFacts(r Reader, user, other, conv string) (f userFacts, row bool, err error) {
+	u, err := c.user(r, user)
+	if err != nil {
+		return f, false, err
+	}
+	if u != nil {
+		f.exists, f.recvOpt = true, u.GlobalRecvMsgOpt
+	}
+	black, err := r.Get(Key{Table: TableBlack, A: user, B: other})
+	if err != nil {
+		return f, false, err
+	}
+	f.blocks = black != nil
+	if c.opt.FriendVerify {
+		friend, err := r.Get(Key{Table: TableFriend, A: user, B: other})
+		if err != nil {
+			return f, false, err
+		}
+		f.friend = friend != nil
+	}
+	var own conversation.Conversation
+	row, err = getProto(r, Key{Table: TableInbox, A: user, B: conv}, &own)
+	if f.recvOpt == im.RecvNormal || own.RecvMsgOpt == im.RecvNothing {
+		f.recvOpt = own.RecvMsgOpt
+	}
+	return f, row, err
+}
+
+// of returns the facts about user.
+func (f *pairFacts) of(rec conversationRecord, user string) *userFacts {
+	if rec.a == user {
+		return &f.a
+	}
+	return &f.b
+}
+
+// submitPair is submit for a conversation of two users.
+func (c *Core) submitPair(t *tx, m *message, admin bool) (outcome, error) {
+	if out, done, err := c.tryPair(t, m, admin); err != nil || done {
+		return out, err
+	}
+	// The first message: the conversation enters both users' lists, in the same
+	// commit. That changes two versioned lists, so their stripes come first.
+	unlock := c.stripes.lock(userName(m.rec.a), userName(m.rec.b))
+	defer unlock()
+	var err error
+	if m.head.SessionType == im.NotificationChat {
+		err = t.inboxRow(string(m.head.RecvID), m)
+	} else {
+		err = t.pairRows(m.rec.a, m.rec.b)
+	}
+	if err != nil {
+		return queued, err
+	}
+	t.writeBumps()
+	sh := &c.shards.all[shardIndex(m.conv)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	st, err := c.conversationLocked(sh, m.conv)
+	if err != nil {
+		return queued, err
+	}
+	if out, err := c.pairRulesLocked(t, st, m, admin); err != nil || out != queued {
+		return out, err
+	}
+	return queued, c.queueLocked(t, st, m)
+}
+
+// tryPair is submitPair for a conversation that is in its users' lists already;
+// done is false when it is not and m must still be queued.
+func (c *Core) tryPair(t *tx, m *message, admin bool) (out outcome, done bool, err error) {
+	sh := &c.shards.all[shardIndex(m.conv)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	st, err := c.conversationLocked(sh, m.conv)
+	if err != nil {
+		return queued, false, err
+	}
+	if out, err := c.pairRulesLocked(t, st, m, admin); err != nil || out != queued {
+		return out, true, err
+	}
+	if m.stored && !st.facts.rows {
+		return queued, false, nil
+	}
+	return queued, true, c.queueLocked(t, st, m)
+}
+
+// pairRulesLocked applies the rules for single chat (contract §6.1, rows 5–10).
+func (c *Core) pairRulesLocked(t *tx, st *convState, m *message, admin bool) (outcome, error) {
+	if err := checkOwners(st, m); err != nil {
+		return queued, err
+	}
+	f, err := c.factsLocked(st, m)
+	if err != nil {
+		return queued, err
+	}
+	sender, receiver := string(m.head.SendID), string(m.head.RecvID)
+	to := f.of(m.rec, receiver)
+	if !to.exists {
+		return queued, im.ErrRecordNotFound.With("user %s not found", receiver)
+	}
+	if !admin && sender != receiver {
+		if to.blocks {
+			return queued, im.ErrBlockedByPeer
+		}
+		if c.opt.FriendVerify && !to.friend && m.head.SessionType == im.SingleChat {
+			return queued, im.ErrNotPeersFriend
+		}
+	}
+	if m.stored {
+		if out, err := c.repeatedLocked(t, st, m); err != nil || out != queued {
+			return out, err
+		}
+	}
+	if sender != receiver {
+		switch to.recvOpt {
+		case im.RecvNothing:
+			// The sender is told "sent", as OpenIM's users expect of a peer who does
+			// not want messages; nothing is stored, because seq is shared.
+			m.serverID, m.sendTime = c.newID(), c.nowMS()
+			t.end(nil)
+			return answered, nil
+		case im.RecvWithoutPush:
+			m.force |= wire.OptOfflinePush
+		}
+	}
+	return queued, nil
+}
+
+// repeatedLocked looks for an earlier message of the same sender and clientMsgID
+// in the conversation. A durable one is answered from the store; one in flight
+// takes m's reply along.
+func (c *Core) repeatedLocked(t *tx, st *convState, m *message) (outcome, error) {
+	if first := st.pending[m.key]; first != nil {
+		c.stats.repeated.Add(1)
+		m.serverID, m.sendTime = first.serverID, first.sendTime
+		if m.reply != nil {
+			first.dups = append(first.dups, m.reply)
+			return joined, nil
+		}
+		// The caller waits for the first message's commit: an empty batch queued
+		// behind it completes after it.
+		t.batch = Batch{Done: t.committed}
+		return joined, c.store.Append(&t.batch)
+	}
+	r := c.store.Latest()
+	b, err := r.Get(Key{Table: TableMessageID, A: m.conv, B: string(m.key[:])})
+	if err != nil || b == nil {
+		return queued, err
+	}
+	seq, w := binary.Uvarint(b)
+	if w <= 0 {
+		return queued, fmt.Errorf("core: message ID record in %s is damaged", m.conv)
+	}
+	data, err := r.Get(Key{Table: TableMessage, A: m.conv, N: seq})
+	if err != nil {
+		return queued, err
+	}
+	if data == nil {
+		// Removed by retention; its ID stays taken.
+		return queued, im.ErrRecordNotFound.With("message %s was removed", m.head.ClientMsgID)
+	}
+	var d sdkws.MsgData
+	if err := proto.Unmarshal(data, &d); err != nil {
+		return queued, fmt.Errorf("core: message %s/%d is damaged: %w", m.conv, seq, err)
+	}
+	c.stats.repeated.Add(1)
+	m.serverID, m.sendTime, m.seq, m.data = d.ServerMsgID, d.SendTime, d.Seq, data
+	t.end(nil)
+	return answered, nil
+}
+
+// queueLocked places m and queues the transaction. The caller holds the shard's
+// lock (and the stripes of t's bumps, already written).
+func (c *Core) queueLocked(t *tx, st *convState, m *message) error {
+	t.msgs = []*message{m}
+	m.st = st
+	if err := c.place(t, m, c.nowMS()); err != nil {
+		return err
+	}
+	if len(t.ops) == 0 {
+		t.committed(nil)
+		return nil
+	}
+	return t.queue()
+}
+
+// inboxRow puts the conversation of m into user's list unless it is there.
+func (t *tx) inboxRow(user string, m *message) error {
+	k := Key{Table: TableInbox, A: user, B: m.conv}
+	b, err := t.c.store.Latest().Get(k)
+	if err != nil || b != nil {
+		return err
+	}
+	row := &conversation.Conversation{OwnerUserID: user, ConversationID: m.conv, ConversationType: m.head.SessionType}
+	if m.rec.kind == kindGroup {
+		row.GroupID = m.rec.a
+	} else {
+		row.UserID = m.rec.peer(user)
+	}
+	if err := t.putProto(k, row); err != nil {
+		return err
+	}
+	t.touch(user)
+	_, err = t.bump(conversationsOf(user), change{changeInsert, m.conv})
+	return err
+}
+
+// pairRows puts the single chat of a and b into both lists. The caller holds
+// both users' stripes.
+func (t *tx) pairRows(a, b string) error {
+	m := &message{conv: im.SingleID(a, b), rec: pairRecord(a, b)}
+	m.head.SessionType = im.SingleChat
+	if err := t.inboxRow(a, m); err != nil || a == b {
+		return err
+	}
+	return t.inboxRow(b, m)
+}
+
+// userName is the stripe of a user, groupName that of a group.
+func userName(id string) string  { return "u" + id }
+func groupName(id string) string { return "g" + id }
+
+// submitGroup is submit for a group's chat.
+func (c *Core) submitGroup(_ *tx, m *message, _ bool) (outcome, error) {
+	return queued, im.ErrGroupIDNotFound.With("group %s not found", strings.ToValidUTF8(m.toGroup, "?"))
+}
