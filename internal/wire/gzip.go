@@ -35,34 +35,37 @@ var inflaters = sync.Pool{New: func() any { return &inflater{buf: make([]byte, 0
 
 // inflate returns the content of the gzip stream p, valid until release. Like
 // the standard library's reader it accepts concatenated streams and refuses other
-// bytes after the end. Content beyond max bytes is ErrTooLarge; at most twice
-// max+1 bytes are allocated for it.
+// bytes after the end. Content beyond max bytes is ErrTooLarge; the buffer for it
+// never exceeds twice what was inflated.
 func (f *inflater) inflate(p []byte, max int) ([]byte, error) {
 	f.src.Reset(p)
-	if err := f.gz.Reset(&f.src); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
-	}
 	buf := f.buf[:0]
-	var err error
-	for err == nil {
-		if len(buf) > max {
-			return nil, ErrTooLarge
+	for {
+		// One stream at a time: the reader's own multistream mode takes a next
+		// header that is cut short for the end.
+		if err := f.gz.Reset(&f.src); err != nil {
+			return nil, fmt.Errorf("%w: gzip header: %v", ErrMalformed, err)
 		}
-		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, min(len(buf), max+1-len(buf)))
-			f.buf = buf
+		f.gz.Multistream(false)
+		var err error
+		for err == nil {
+			if len(buf) == cap(buf) {
+				buf = slices.Grow(buf, min(len(buf), max+1-len(buf)))
+				f.buf = buf
+			}
+			var n int
+			n, err = f.gz.Read(buf[len(buf):min(cap(buf), max+1)])
+			if buf = buf[:len(buf)+n]; len(buf) > max {
+				return nil, ErrTooLarge
+			}
 		}
-		var n int
-		n, err = f.gz.Read(buf[len(buf):min(cap(buf), max+1)])
-		buf = buf[:len(buf)+n]
+		if err != io.EOF {
+			return nil, fmt.Errorf("%w: gzip: %v", ErrMalformed, err)
+		}
+		if f.src.Len() == 0 {
+			return buf, nil
+		}
 	}
-	if err != io.EOF {
-		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
-	}
-	if len(buf) > max {
-		return nil, ErrTooLarge
-	}
-	return buf, nil
 }
 
 func (f *inflater) release() {
@@ -118,13 +121,17 @@ func deflate(dst []byte, start, from int, pool *sync.Pool) []byte {
 // deflateFrame makes a gzip stream of dst[start:], whose first storedRoom bytes
 // are room for a stored stream's header.
 func deflateFrame(dst []byte, start int) []byte {
-	content := dst[start+storedRoom:]
-	if len(content) > storedMax {
+	if len(dst)-start-storedRoom > storedMax {
 		return deflate(dst, start, start+storedRoom, &fastWriters)
 	}
-	head := dst[start:start]
-	head = append(head, 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff) // deflate, no name, no time, unknown system
-	head = append(head, 1)                                     // last block, stored
+	return storeFrame(dst, start)
+}
+
+// storeFrame is deflateFrame without a compressor, for up to 65535 bytes.
+func storeFrame(dst []byte, start int) []byte {
+	content := dst[start+storedRoom:]
+	head := append(dst[start:start], 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff) // deflate, no name, no time, unknown system
+	head = append(head, 1)                                                  // last block, stored
 	head = binary.LittleEndian.AppendUint16(head, uint16(len(content)))
 	binary.LittleEndian.AppendUint16(head, ^uint16(len(content)))
 	dst = binary.LittleEndian.AppendUint32(dst, crc32.ChecksumIEEE(content))

@@ -47,6 +47,7 @@ func inflateCases(t testing.TB) [][]byte {
 		append(bytes.Clone(hello), "garbage that is longer than a header"...),
 		append(bytes.Clone(hello), 0),
 		append(bytes.Clone(hello), 0x1f, 0x8b),
+		append(bytes.Clone(hello), "\x1f\x8b\b\x08000000name without end"...),
 		bytes.Repeat(gzipped(t, 6, nil), 1000),
 		hello[:len(hello)-1], hello[:5], append(bytes.Clone(hello[:len(hello)-8]), make([]byte, 8)...),
 		zeros[:len(zeros)-20],
