@@ -256,6 +256,40 @@ func (c *Core) readSeqLocked(st *convState, user string) (readPos, error) {
 	return p, nil
 }
 
+// readMove sets a user's read position as part of a transaction.
+type readMove struct {
+	conv, user string
+	seq        int64
+	lower      bool // may move back
+}
+
+// moveRead adds the write of r. The caller holds the shard's lock.
+func (t *tx) moveRead(r readMove) error {
+	st, err := t.c.conversationLocked(&t.c.shards.all[shardIndex(r.conv)], r.conv)
+	if err != nil {
+		return err
+	}
+	p, err := t.c.readSeqLocked(st, r.user)
+	if err != nil {
+		return err
+	}
+	if seq := min(r.seq, st.maxSeq); seq > p.now || (r.lower && seq != p.now) {
+		st.reads[r.user] = readPos{stored: seq, now: seq}
+		t.ops = append(t.ops, readOp(r.user, r.conv, seq))
+	}
+	return nil
+}
+
+// readSeq returns user's read position in conv, never above the last durable seq.
+func (c *Core) readSeq(conv, user string) (seq int64, err error) {
+	err = c.peek(conv, func(st *convState) error {
+		p, err := c.readSeqLocked(st, user)
+		seq = min(p.now, st.committed.Load())
+		return err
+	})
+	return seq, err
+}
+
 // readOp is the write that stores a read position.
 func readOp(user, conv string, seq int64) Op {
 	return Op{Key: Key{Table: TableReadSeq, A: user, B: conv}, Value: binary.AppendUvarint(nil, uint64(seq))}

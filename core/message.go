@@ -82,6 +82,7 @@ type tx struct {
 	ops   []Op
 	bumps map[versionSet]*setBump
 	msgs  []*message
+	reads []readMove
 	users []string // whose cached facts go stale
 	after []func() // run once queued, still under the stripes: caches that follow the store
 
@@ -184,12 +185,15 @@ func (t *tx) queue() error {
 // decide gives every message its place. On success it returns with the shards
 // locked, so that batches are queued in the order of their seqs.
 func (t *tx) decide() (unlock func(), err error) {
-	if len(t.msgs) == 0 {
+	if len(t.msgs) == 0 && len(t.reads) == 0 {
 		return func() {}, nil
 	}
 	locked := make([]int, 0, 4)
 	for _, m := range t.msgs {
 		locked = append(locked, shardIndex(m.conv))
+	}
+	for _, r := range t.reads {
+		locked = append(locked, shardIndex(r.conv))
 	}
 	slices.Sort(locked)
 	locked = slices.Compact(locked)
@@ -207,6 +211,12 @@ func (t *tx) decide() (unlock func(), err error) {
 			err = checkOwners(m.st, m)
 		}
 		if err != nil {
+			unlock()
+			return nil, err
+		}
+	}
+	for _, r := range t.reads {
+		if err := t.moveRead(r); err != nil {
 			unlock()
 			return nil, err
 		}
