@@ -185,6 +185,10 @@ func (d *decoding) open(s *shape, payload []byte, v Variant, max int) error {
 	for i := range d.fields {
 		size += len(d.fields[i].b)
 	}
+	if d.base64ed {
+		data := len(d.fields[dataField].b)
+		size += base64.StdEncoding.DecodedLen(data) - data
+	}
 	d.buf = make([]byte, 0, size)
 	return nil
 }

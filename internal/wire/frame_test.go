@@ -9,14 +9,21 @@ import (
 	"github.com/gobwas/ws"
 )
 
-func readFrame(t *testing.T, b []byte) ws.Frame {
+// readFrame checks that b is exactly one frame as a server sends it.
+func readFrame(t testing.TB, b []byte) ws.Frame {
 	t.Helper()
 	r := bytes.NewReader(b)
-	f, err := ws.ReadFrame(r)
-	if err != nil || r.Len() != 0 || !f.Header.Fin || f.Header.Masked {
-		t.Fatalf("%v, %d bytes left, header %+v", err, r.Len(), f.Header)
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return f
+	if err := ws.CheckHeader(h, ws.StateClientSide); err != nil {
+		t.Fatal(err)
+	}
+	if int64(r.Len()) != h.Length || !h.Fin || h.Masked || h.Rsv != 0 {
+		t.Fatalf("header %+v, %d bytes follow", h, r.Len())
+	}
+	return ws.Frame{Header: h, Payload: b[len(b)-r.Len():]}
 }
 
 // TestFrameSizes walks over the borders between the three forms of the header.
