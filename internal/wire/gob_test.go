@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/gob"
 	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -140,6 +142,80 @@ func TestDecoys(t *testing.T) {
 			continue
 		}
 		equalJSON(t, got.sdk(), want)
+	}
+}
+
+// TestRandomStructs encodes structs with the envelope's fields in random order,
+// company, width and sometimes wrong kind. DecodeRequest and encoding/gob must
+// agree on which are envelopes and on what they hold.
+func TestRandomStructs(t *testing.T) {
+	ints := []any{int(0), int8(0), int16(0), int32(0), int64(0)}
+	basic := append([]any{false, uint(0), uint8(0), uint64(0), float32(0), float64(0), complex64(0), "", []byte{}, new(int), new(string)}, ints...)
+	accepted := 0
+	for range 400 {
+		var fields []reflect.StructField
+		add := func(name string, of []any) {
+			fields = append(fields, reflect.StructField{Name: name, Type: reflect.TypeOf(of[random.IntN(len(of))])})
+		}
+		for _, f := range requestShape.fields {
+			switch {
+			case random.IntN(5) == 0: // absent
+			case random.IntN(40) == 0:
+				add(f.name, basic)
+			case f.kind == gobInt:
+				add(f.name, ints)
+			case f.kind == gobString:
+				add(f.name, []any{"", named("")})
+			default:
+				add(f.name, []any{[]byte{}})
+			}
+		}
+		for i := range random.IntN(4) {
+			add(fmt.Sprint("Extra", i), basic)
+		}
+		random.Shuffle(len(fields), func(i, j int) { fields[i], fields[j] = fields[j], fields[i] })
+		v := reflect.New(reflect.StructOf(fields)).Elem()
+		for i := range v.NumField() {
+			if random.IntN(4) > 0 {
+				setRandom(v.Field(i))
+			}
+		}
+		frame := gobBytesOf(t, v.Interface())
+		var want GeneralWsReq
+		wantErr := gob.NewDecoder(bytes.NewReader(frame)).Decode(&want)
+		got, gotErr := DecodeRequest(frame, 0, testMax)
+		if (gotErr == nil) != (wantErr == nil) {
+			t.Fatalf("%v: %v; encoding/gob: %v", v.Type(), gotErr, wantErr)
+		}
+		if gotErr == nil {
+			accepted++
+			equalFields(t, got.sdk(), want)
+		}
+	}
+	if accepted < 100 {
+		t.Errorf("only %d of the structs were envelopes", accepted)
+	}
+}
+
+func setRandom(v reflect.Value) {
+	switch {
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		setRandom(v.Elem())
+	case v.CanInt():
+		v.SetInt(int64(random.IntN(256) - 128))
+	case v.CanUint():
+		v.SetUint(random.Uint64() >> random.IntN(64))
+	case v.CanFloat():
+		v.SetFloat(random.Float64() * 1e10)
+	case v.CanComplex():
+		v.SetComplex(complex(random.Float64(), random.Float64()))
+	case v.Kind() == reflect.Bool:
+		v.SetBool(true)
+	case v.Kind() == reflect.String:
+		v.SetString(string(randomText()))
+	default:
+		v.SetBytes(randomText())
 	}
 }
 
