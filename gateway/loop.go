@@ -1,0 +1,370 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"syscall"
+
+	"github.com/gobwas/ws"
+	"github.com/panjf2000/gnet/v2"
+
+	"gannet/core"
+	"gannet/internal/wire"
+)
+
+const (
+	opPing = byte(ws.OpPing)
+	opPong = byte(ws.OpPong)
+
+	scratchBytes = 64 << 10 // frames of one session are joined up to this size for one write
+	smallBytes   = 1 << 20  // a larger arena of own frames is not kept
+)
+
+// loop is the state of one event loop. Its goroutine (gnet's) owns all of it but
+// the group under mu, and never waits: not for a disk, not for another loop.
+//
+// A callback (bytes came, a task runs, the clock ticks) only notes what is to be
+// written and who ends; settle at its end does both, so that each session gets
+// one write however many frames it has, and no session vanishes underfoot.
+type loop struct {
+	// Immutable after New.
+	srv      *Server
+	index    uint8
+	more     chan struct{} // tells the pump that drain stopped short
+	pumped   chan struct{} // closed when the pump has ended
+	drainRun gnet.Runnable
+	tickRun  gnet.Runnable
+
+	stats counters // atomic
+
+	mu        sync.Mutex     // leaf; guards the next group
+	events    gnet.EventLoop // nil until the first connection
+	inbox     []work
+	inboxSize int64 // bytes of inbox and batch, as Options.InboxBytes counts them
+	scheduled bool  // drain will run, or the pump will make it run
+	ticking   bool  // a tick is queued
+	closed    bool  // the engine stops: nothing may be queued any more
+
+	// Owned by the loop's goroutine.
+	slab      slab
+	wheel     wheel
+	now       uint32 // ticks since the server started
+	held      int    // bytes of incomplete messages of all its sessions
+	stalls    []stall
+	out       []outFrame // frames of this callback; place 0 is unused
+	small     []byte     // where this callback's own frames are built
+	scratch   []byte
+	touched   []*session // sessions to write to
+	doomed    []*session // sessions to close without writing
+	batch     []work     // taken from inbox; batch[pos:] is to be done
+	batchSize int64
+	pos       int
+	delivery  int // progress inside batch[pos]
+	ref       int
+}
+
+// outFrame is one frame that waits for settle, in a list per session.
+type outFrame struct {
+	frame []byte
+	next  int32
+}
+
+func newLoop(srv *Server, index int) *loop {
+	l := &loop{
+		srv: srv, index: uint8(index), out: make([]outFrame, 1),
+		more: make(chan struct{}, 1), pumped: make(chan struct{}),
+	}
+	l.drainRun = gnet.RunnableFunc(func(context.Context) error { l.drain(); return nil })
+	l.tickRun = gnet.RunnableFunc(func(context.Context) error {
+		l.mu.Lock()
+		l.ticking = false
+		l.mu.Unlock()
+		l.tick()
+		return nil
+	})
+	return l
+}
+
+// open takes a new connection in, or returns false when it must be closed.
+func (l *loop) open(c gnet.Conn) bool {
+	s := l.slab.alloc(l.index)
+	if s == nil {
+		return false
+	}
+	l.now = l.srv.ticks()
+	s.conn, s.seen = c, l.now
+	c.SetContext(s)
+	l.wheel.add(s.id, l.now+min(l.srv.ticksOf.handshake, l.srv.ticksOf.ping))
+	return true
+}
+
+// traffic handles the bytes that came for s.
+func (l *loop) traffic(c gnet.Conn, s *session) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.srv.log.Error("gateway: panic while reading a connection", "user", s.userID, "panic", p, "stack", string(debug.Stack()))
+			l.end(s, endPanic)
+		}
+		l.settle()
+	}()
+	b, _ := c.Peek(-1)
+	held := s.frames.held()
+	n := l.consume(s, b)
+	l.held += s.frames.held() - held
+	if l.held > l.srv.opt.InboundBytes && s.frames.held() > 0 {
+		l.end(s, endInboundFull)
+	}
+	l.stats.bytesIn.Add(uint64(n))
+	if n > 0 {
+		_, _ = c.Discard(n)
+	}
+}
+
+// consume handles what is complete in b and returns how many bytes that was.
+func (l *loop) consume(s *session, b []byte) (n int) {
+	if s.phase == phaseHandshake {
+		n = l.handshake(s, b)
+	}
+	for s.phase == phaseOpen && n < len(b) {
+		used, ev, end := s.frames.next(b[n:], l.srv.opt.MaxFrameBytes)
+		n += used
+		switch {
+		case end != endNone:
+			l.end(s, end)
+		case ev.op != 0:
+			l.event(s, ev)
+		case used == 0:
+			return n
+		}
+	}
+	if s.phase == phaseClosing {
+		return len(b)
+	}
+	return n
+}
+
+// event handles one message or control frame.
+func (l *loop) event(s *session, ev event) {
+	l.stats.framesIn.Add(1)
+	s.seen, s.pinged = l.now, false
+	if !l.afford(s, len(ev.payload)) {
+		l.end(s, endFlood)
+		return
+	}
+	switch ev.op {
+	case ws.OpBinary:
+		l.request(s, ev.payload)
+	case ws.OpText:
+		l.text(s, ev.payload)
+	case ws.OpPing:
+		l.sendControl(s, opPong, ev.payload)
+	case ws.OpClose:
+		code := uint16(ws.StatusNormalClosure)
+		if len(ev.payload) >= 2 {
+			code = binary.BigEndian.Uint16(ev.payload)
+		}
+		l.sendClose(s, code)
+		l.end(s, endPeerClosed)
+	}
+}
+
+// afford charges s for a frame of n bytes and reports whether it keeps to
+// Options.FloodBytes per tick. It bounds what one client can make the loop decode.
+func (l *loop) afford(s *session, n int) bool {
+	if s.spentTick != l.now {
+		s.spentTick, s.spent = l.now, 0
+	}
+	s.spent += uint32(n + frameCost)
+	return s.spent <= uint32(l.srv.opt.FloodBytes)
+}
+
+// frameCost is what a frame costs beside its bytes, in bytes' worth of work.
+const frameCost = 256
+
+// send notes frame for s. The frame may be shared and is not changed.
+func (l *loop) send(s *session, frame []byte) {
+	if s.phase == phaseClosing || s.phase == phaseFree {
+		l.stats.drops[dropGone].Add(1)
+		return
+	}
+	if int(s.waiting)+len(frame)+s.conn.OutboundBuffered() > l.srv.opt.OutboundBytes {
+		l.stats.drops[dropSlow].Add(1)
+		l.end(s, endSlow)
+		return
+	}
+	l.out = append(l.out, outFrame{frame: frame})
+	at := int32(len(l.out) - 1)
+	if s.first == 0 {
+		s.first = at
+	} else {
+		l.out[s.last].next = at
+	}
+	s.last = at
+	s.waiting += int32(len(frame))
+	l.stats.framesOut.Add(1)
+	l.touch(s)
+}
+
+func (l *loop) touch(s *session) {
+	if !s.dirty {
+		s.dirty = true
+		l.touched = append(l.touched, s)
+	}
+}
+
+// sendBuilt notes a frame that build appends to the loop's own arena.
+func (l *loop) sendBuilt(s *session, build func(dst []byte) []byte) {
+	from := len(l.small)
+	l.small = build(l.small)
+	l.send(s, l.small[from:len(l.small):len(l.small)])
+}
+
+func (l *loop) sendControl(s *session, op byte, payload []byte) {
+	l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendControlFrame(dst, op, payload) })
+}
+
+func (l *loop) sendClose(s *session, code uint16) {
+	l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendCloseFrame(dst, code, "") })
+}
+
+// end begins the end of s: presence is told at once, the close frame is noted,
+// and settle either lets it leave or closes the socket. Later calls do nothing.
+func (l *loop) end(s *session, why ending) {
+	if s.phase != phaseOpen && s.phase != phaseHandshake {
+		return
+	}
+	rule := endingRules[why]
+	if rule.code != 0 && s.phase == phaseOpen {
+		l.sendClose(s, rule.code)
+		if s.phase == phaseClosing { // too slow even for that
+			return
+		}
+	}
+	s.phase, s.why, s.seen = phaseClosing, why, l.now
+	l.offline(s)
+	if rule.flush {
+		l.touch(s)
+		l.wheel.add(s.id, l.now+l.srv.ticksOf.linger)
+	} else {
+		l.cut(s)
+	}
+}
+
+// cut makes settle close the socket without writing more.
+func (l *loop) cut(s *session) {
+	s.first, s.waiting = 0, 0
+	l.doomed = append(l.doomed, s)
+}
+
+// offline tells core, once per Connect.
+func (l *loop) offline(s *session) {
+	if s.online {
+		s.online = false
+		l.stats.sessions.Add(-1)
+		l.srv.core.Disconnect(s.userID, s.ref())
+	}
+}
+
+// settle ends a callback: one write per session with frames, then the closes.
+func (l *loop) settle() {
+	for _, s := range l.touched {
+		l.write(s)
+	}
+	clear(l.touched)
+	l.touched = l.touched[:0]
+	clear(l.out)
+	l.out = l.out[:1]
+	if l.small = l.small[:0]; cap(l.small) > smallBytes {
+		l.small = nil
+	}
+	for i := 0; i < len(l.doomed); i++ {
+		if s := l.doomed[i]; s.conn != nil {
+			_ = l.events.Close(s.conn)
+		}
+	}
+	clear(l.doomed)
+	l.doomed = l.doomed[:0]
+}
+
+// write hands the noted frames of s to its connection. A failing write closes the
+// connection underneath, which frees s.
+func (l *loop) write(s *session) {
+	s.dirty = false
+	if s.phase == phaseFree {
+		return
+	}
+	at := s.first
+	s.first, s.last, s.waiting = 0, 0, 0
+	for at != 0 && s.phase != phaseFree {
+		frame := l.out[at].frame
+		if at = l.out[at].next; at != 0 && len(frame)+len(l.out[at].frame) <= scratchBytes {
+			joined := append(l.scratch[:0], frame...)
+			for at != 0 && len(joined)+len(l.out[at].frame) <= scratchBytes {
+				joined = append(joined, l.out[at].frame...)
+				at = l.out[at].next
+			}
+			frame, l.scratch = joined, joined
+		}
+		s.handed += uint64(len(frame))
+		l.stats.bytesOut.Add(uint64(len(frame)))
+		_, _ = s.conn.Write(frame)
+	}
+	if s.phase == phaseFree {
+		return
+	}
+	switch left := s.conn.OutboundBuffered(); {
+	case left > 0 && !s.stalled:
+		s.stalled = true
+		l.stalls = append(l.stalls, stall{s.id, s.handed, l.now + l.srv.ticksOf.write})
+	case left == 0 && s.phase == phaseClosing:
+		l.shutWrite(s)
+	}
+}
+
+// shutWrite says to the peer that nothing follows. The socket stays until the
+// peer closes or the linger time is over: closing it while the peer's bytes are
+// unread would make the kernel destroy what we wrote.
+func (l *loop) shutWrite(s *session) {
+	_ = syscall.Shutdown(s.conn.Fd(), syscall.SHUT_WR)
+}
+
+// gone frees the slot of a connection that gnet has closed.
+func (l *loop) gone(s *session) {
+	why := s.why
+	if why == endNone {
+		why = endPeerGone
+	}
+	l.stats.endings[why].Add(1)
+	l.offline(s)
+	l.held -= s.frames.held()
+	if l.srv.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.srv.log.Debug("gateway: connection ended", "user", s.userID, "reason", why.String())
+	}
+	dirty := s.dirty
+	l.slab.release(s)
+	s.dirty = dirty // settle may still be walking over it
+}
+
+// deliver notes frame for the session that ref names, if it still lives.
+func (l *loop) deliver(id uint64, frame []byte) {
+	if s := l.slab.find(id); s != nil && s.phase == phaseOpen {
+		l.send(s, frame)
+	} else {
+		l.stats.drops[dropGone].Add(1)
+	}
+}
+
+// kick tells a session that another login took its place, and ends it.
+func (l *loop) kick(ref core.SessionRef) {
+	s := l.slab.find(ref.ID)
+	if s == nil || s.phase != phaseOpen {
+		return
+	}
+	l.sendBuilt(s, func(dst []byte) []byte {
+		return wire.AppendResponse(dst, s.variant, &wire.Response{ReqIdentifier: wire.PushKick})
+	})
+	l.end(s, endKicked)
+}
