@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -99,26 +100,22 @@ func (g *group) hide() {
 // error, and after a failed fsync nobody knows what is on disk until it is read
 // again at the next start.
 func (s *Store) run() {
-	defer func() {
-		if s.applying { // Pebble's Fatalf ended this goroutine from inside Apply
-			s.fatals.Add(-1)
-			s.finish()
-		}
-	}()
 	for {
+		// Let appenders that the last group's Dones woke add to this one: without it
+		// 16 appenders that wait for each other make commits of 8.
+		runtime.Gosched()
 		g := s.take()
 		if g == nil {
-			s.finish()
 			return
 		}
 		start := time.Now()
 		if err := s.apply(g.batch); err != nil {
 			s.stop(err)
-			s.finish()
 			return
 		}
-		s.publish(g, time.Since(start))
-		s.complete(g)
+		if !s.complete(g, time.Since(start)) {
+			return
+		}
 	}
 }
 
@@ -130,7 +127,11 @@ func (s *Store) take() *group {
 	for s.err == nil && !s.closing && len(s.open.dones) == 0 {
 		s.work.Wait()
 	}
-	if s.err != nil || len(s.open.dones) == 0 {
+	if s.err != nil {
+		return nil
+	}
+	if len(s.open.dones) == 0 {
+		s.endOnce.Do(func() { close(s.done) })
 		return nil
 	}
 	s.committing, s.open, s.spare = s.open, s.spare, nil
@@ -139,42 +140,31 @@ func (s *Store) take() *group {
 }
 
 // apply writes and syncs b. Pebble panics when its log fails in the middle of a
-// batch; it then still holds its commit lock.
+// batch, and ends the goroutine (through Fatalf, see engine.go) when the sync fails.
 func (s *Store) apply(b *pebble.Batch) (err error) {
 	if b.Empty() {
 		return nil
 	}
-	s.applying = true
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.wedged.Store(true)
-			s.applying = false
 			err = fmt.Errorf("pebble: %v", cause)
+			if e, ok := cause.(error); ok {
+				err = fmt.Errorf("pebble: %w", e)
+			}
 		}
 	}()
-	err = s.db.Apply(b, pebble.Sync)
-	s.applying = false
-	return err
+	return s.db.Apply(b, pebble.Sync)
 }
 
-// publish shows g, which is synced, to readers: as the new committed view, and no
-// more as queued writes.
-func (s *Store) publish(g *group, took time.Duration) {
-	next := s.newView()
-	s.mu.Lock()
-	last := s.current
-	s.current = next
-	s.views++
-	s.counts.committed(g, took)
-	g.hide()
-	s.committing = nil
-	s.mu.Unlock()
-	last.Release()
-}
-
-// complete calls the Done functions of g, which is published, and makes it the
-// spare.
-func (s *Store) complete(g *group) {
+// complete publishes g, which is synced, calls its Done functions and makes it the
+// spare. It reports false, having done nothing, if the store has stopped meanwhile:
+// then fail takes care of g.
+func (s *Store) complete(g *group, took time.Duration) bool {
+	s.completing.Lock()
+	defer s.completing.Unlock()
+	if !s.publish(g, took) {
+		return false
+	}
 	for i, done := range g.dones {
 		g.dones[i] = nil
 		if done != nil {
@@ -186,10 +176,32 @@ func (s *Store) complete(g *group) {
 	s.mu.Lock()
 	s.spare = g
 	s.mu.Unlock()
+	return true
 }
 
-// stop makes err the reason why the store takes nothing more. Any goroutine may
-// call it; the committer then completes what waits.
+// publish shows g to readers: as the new committed view, and no more as queued
+// writes.
+func (s *Store) publish(g *group, took time.Duration) bool {
+	next := s.newView()
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		next.close()
+		return false
+	}
+	last := s.current
+	s.current = next
+	s.views++
+	s.counts.committed(g, took)
+	g.hide()
+	s.committing = nil
+	s.mu.Unlock()
+	last.Release()
+	return true
+}
+
+// stop makes err the reason why the store takes nothing more. Any goroutine may call
+// it, one that holds Pebble's locks too.
 func (s *Store) stop(err error) {
 	err = fmt.Errorf("storage stopped: %w", err)
 	s.mu.Lock()
@@ -200,20 +212,20 @@ func (s *Store) stop(err error) {
 		s.room.Broadcast()
 	}
 	s.mu.Unlock()
-	if !first {
-		return
-	}
-	s.log.Error("store stopped", "error", err)
-	if s.onFatal != nil {
-		go s.onFatal(err)
+	if first {
+		go s.fail(err)
 	}
 }
 
-// finish completes, on the committer's goroutine, everything that waits with the
-// error that stopped the store, and ends the queue. Without an error nothing waits.
-func (s *Store) finish() {
+// fail completes everything that waits with the error that stopped the store. It has
+// a goroutine of its own because the committer may be stuck in Pebble for ever, in a
+// commit held back until a flush succeeds, and because whoever called stop may hold
+// Pebble's locks. A batch it fails may still be found on disk at the next start.
+func (s *Store) fail(err error) {
+	s.log.Error("store stopped", "error", err)
+	s.completing.Lock()
 	s.mu.Lock()
-	waiting, err := [2]*group{s.committing, s.open}, s.err
+	waiting := [2]*group{s.committing, s.open}
 	s.mu.Unlock()
 	for _, g := range waiting {
 		if g == nil {
@@ -225,5 +237,9 @@ func (s *Store) finish() {
 			}
 		}
 	}
-	close(s.done)
+	s.completing.Unlock()
+	s.endOnce.Do(func() { close(s.done) })
+	if s.onFatal != nil {
+		s.onFatal(err)
+	}
 }

@@ -5,11 +5,11 @@
 // version (format.go) and the order of syncs (commit.go).
 //
 // Goroutines: one committer per Store, started by Open, ended by Close or by the
-// first write error; Pebble's own. Callers encode and queue (Append); the committer
+// first write error, which a goroutine of its own reports (fail); Pebble's own. Callers encode and queue (Append); the committer
 // syncs, publishes and calls Done.
 //
-// Locks: Store.mu, a leaf. It is never held during I/O, a call into the database, a
-// callback, or a Done.
+// Locks: Store.mu, a leaf, never held during I/O, a call into the database, or a
+// callback; and Store.completing, held during calls of Done, which comes before mu.
 //
 // What a reader sees:
 //

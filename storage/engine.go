@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ func (s *Store) openEngine(o *Options) error {
 		return fmt.Errorf("data folder %s is in use by another gannet process: %w", o.Dir, err)
 	}
 	options := engineOptions(o)
+	options.FS = logFS{o.FS, s}
 	options.Lock = lock
 	options.Logger = engineLogger{s}
 	options.EventListener = s.listener()
@@ -42,16 +44,11 @@ func (s *Store) closeEngine() error {
 
 // engineOptions are Pebble's settings. Figures are in docs/storage.md.
 func engineOptions(o *Options) *pebble.Options {
-	cache := o.CacheBytes
-	if cache == 0 {
-		cache = 256 << 20
-	}
 	p := &pebble.Options{
-		FS:        o.FS,
-		CacheSize: cache,
+		CacheSize: cmp.Or(o.CacheBytes, 256<<20),
 		// Pinned, so that a newer Pebble library alone does not change the files.
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		MemTableSize:       64 << 20,
+		MemTableSize:       cmp.Or(o.memTableBytes, 64<<20),
 		// Up to 4 memtables may wait for their flush before commits stall.
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       2,
@@ -92,20 +89,6 @@ func (s *Store) listener() *pebble.EventListener {
 	}
 }
 
-// walCreated handles a write-ahead log that could not be created. It runs on the
-// committer's goroutine, inside Apply. Returning would make Pebble panic, and the
-// panic would unlock a mutex twice, which ends the process without a word. So this
-// completes what waits and keeps the goroutine for good; the database is unusable.
-func (s *Store) walCreated(info pebble.WALCreateInfo) {
-	if info.Err == nil || !s.running.Load() {
-		return
-	}
-	s.wedged.Store(true)
-	s.stop(fmt.Errorf("create write-ahead log: %w", info.Err))
-	s.finish()
-	select {}
-}
-
 // engineLogger is Pebble's log.
 type engineLogger struct{ s *Store }
 
@@ -135,7 +118,6 @@ func (l engineLogger) Fatalf(format string, args ...any) {
 			err = fmt.Errorf("pebble: fatal: %w", cause)
 		}
 	}
-	l.s.fatals.Add(1)
 	l.s.stop(err)
 	runtime.Goexit()
 }

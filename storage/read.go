@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,13 +49,17 @@ func (v *view) Release() {
 	if n < 0 {
 		panic("storage: view released twice")
 	}
-	if err := v.snap.Close(); err != nil {
-		v.s.log.Error("close snapshot", "error", err)
-	}
+	v.close()
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
 	if v.s.views--; v.s.views == 0 {
 		close(v.s.idle)
+	}
+}
+
+func (v *view) close() {
+	if err := v.snap.Close(); err != nil {
+		v.s.log.Error("close snapshot", "error", err)
 	}
 }
 
@@ -74,7 +79,7 @@ func (v *view) Get(k core.Key) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %s: %w", formatKey(*buf), err)
 	}
 	owned := append(make([]byte, 0, len(value)), value...)
 	return owned, closer.Close()

@@ -32,6 +32,8 @@ type Options struct {
 	OnFatal func(error)
 	// FS is the file system; nil means the machine's. For tests.
 	FS vfs.FS
+
+	memTableBytes uint64 // tests make it small, to have flushes; 0 means 64 MiB
 }
 
 // The queue: the open group takes batches until one of these is reached, and
@@ -52,20 +54,20 @@ type Store struct {
 	log       *slog.Logger
 	onFatal   func(error)
 	id        string
-	done      chan struct{} // closed by the committer when nothing waits any more
+	done      chan struct{} // closed when nothing waits any more and nothing will
 	idle      chan struct{} // closed when the last view is gone
 	closeWait time.Duration
 
-	// Owned by the committer until done is closed.
-	applying bool // a commit is inside Pebble
-
 	// Atomic.
-	running atomic.Bool  // Open has finished: engine failures stop the store
-	fatals  atomic.Int32 // goroutines that Pebble's Fatalf ended; see engine.go
-	wedged  atomic.Bool  // Pebble's locks are in an unknown state: never close it
+	running atomic.Bool // from the end of Open to the end of Close: failures count
 	stalls  atomic.Uint64
 	corrupt atomic.Uint64
 
+	// completing is held while Done functions are called, by the committer or by
+	// fail. Whoever holds it may take mu.
+	completing sync.Mutex
+
+	endOnce   sync.Once // closes done
 	closeOnce sync.Once
 	closeErr  error
 
@@ -154,8 +156,9 @@ func (s *Store) Append(b *core.Batch) error {
 }
 
 // Close lets the queue drain (each batch appended gets its Done), waits a short
-// while for views to be released, then closes the files. It returns the error that
-// stopped the store, if one did.
+// while for views to be released, then closes the files. If an error has stopped the
+// store it returns that, and leaves the files, locked, to the end of the process:
+// Pebble may be stuck or hold its locks for ever.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() { s.closeErr = s.close() })
 	return s.closeErr
@@ -183,13 +186,9 @@ func (s *Store) close() error {
 		defer s.mu.Unlock()
 		return errors.Join(failure, fmt.Errorf("storage: close: %d views were not released", s.views))
 	}
-	if s.wedged.Load() || s.fatals.Load() > 0 {
-		return failure
-	}
-	s.running.Store(false)
-	err := s.closeEngine()
 	if failure != nil {
 		return failure
 	}
-	return err
+	s.running.Store(false)
+	return s.closeEngine()
 }
