@@ -61,11 +61,7 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	if command == "config" {
 		err = printConfig(stdout, c)
 	} else {
-		var signalled int
-		signalled, err = serve(c, stdout, stderr)
-		if err == nil {
-			return signalled
-		}
+		err = serve(c, stdout, stderr)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "gannet: %v\n", err)
