@@ -20,7 +20,7 @@ func readFrame(t testing.TB, b []byte) ws.Frame {
 	if err := ws.CheckHeader(h, ws.StateClientSide); err != nil {
 		t.Fatal(err)
 	}
-	if int64(r.Len()) != h.Length || !h.Fin || h.Masked || h.Rsv != 0 {
+	if int64(r.Len()) != h.Length || len(b)-r.Len() != ws.HeaderSize(h) || !h.Fin || h.Masked || h.Rsv != 0 {
 		t.Fatalf("header %+v, %d bytes follow", h, r.Len())
 	}
 	return ws.Frame{Header: h, Payload: b[len(b)-r.Len():]}

@@ -63,6 +63,13 @@ func TestRecognisesEveryShortID(t *testing.T) {
 		if _, err := DecodeRequest(wrong, 0, testMax); err == nil {
 			t.Errorf("id %d: value of another type accepted", id)
 		}
+		if id > gobFirstID && id < 128 {
+			wrong = bytes.Clone(frame)
+			wrong[requestShape.negAt] -= 2
+			if _, err := DecodeRequest(wrong, 0, testMax); err == nil {
+				t.Errorf("id %d: description of another type accepted", id)
+			}
+		}
 	}
 }
 
