@@ -324,11 +324,21 @@ func (c *client) frame() (ws.OpCode, []byte) {
 
 func (c *client) tryFrame() (ws.OpCode, []byte, error) {
 	c.deadline()
-	f, err := ws.ReadFrame(c.r)
-	if err == nil && (f.Header.Masked || !f.Header.Fin || f.Header.Rsv != 0) {
-		c.t.Errorf("server frame with header %+v", f.Header)
+	return readFrame(c.r)
+}
+
+// readFrame reads one server frame: whole, unmasked, without extensions.
+func readFrame(r io.Reader) (ws.OpCode, []byte, error) {
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		return 0, nil, err
 	}
-	return f.Header.OpCode, f.Payload, err
+	if h.Masked || !h.Fin || h.Rsv != 0 {
+		return 0, nil, fmt.Errorf("server frame with header %+v", h)
+	}
+	payload := make([]byte, h.Length)
+	_, err = io.ReadFull(r, payload)
+	return h.OpCode, payload, err
 }
 
 // response reads one binary frame as an answer.

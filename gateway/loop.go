@@ -16,19 +16,20 @@ import (
 )
 
 const (
-	opPing = byte(ws.OpPing)
-	opPong = byte(ws.OpPong)
-
 	scratchBytes = 64 << 10 // frames of one session are joined up to this size for one write
 	smallBytes   = 1 << 20  // a larger arena of own frames is not kept
 )
+
+var pingFrame = wire.AppendControlFrame(nil, byte(ws.OpPing), nil)
 
 // loop is the state of one event loop. Its goroutine (gnet's) owns all of it but
 // the group under mu, and never waits: not for a disk, not for another loop.
 //
 // A callback (bytes came, a task runs, the clock ticks) only notes what is to be
-// written and who ends; settle at its end does both, so that each session gets
-// one write however many frames it has, and no session vanishes underfoot.
+// written and who ends. What a session's own bytes caused is written at the end
+// of that callback. What others sent it waits in a line of sessions, of which each
+// task writes to a few: the frames that come meanwhile leave in the same write,
+// and no long list keeps the loop from reading.
 type loop struct {
 	// Immutable after New.
 	srv      *Server
@@ -54,19 +55,25 @@ type loop struct {
 	now       uint32 // ticks since the server started
 	held      int    // bytes of incomplete messages of all its sessions
 	stalls    []stall
-	out       []outFrame // frames of this callback; place 0 is unused
-	small     []byte     // where this callback's own frames are built
+	out       []outFrame // frames not yet written; place 0 is unused
+	outFree   int32      // first free place, linked by next
+	outUsed   int
+	small     []byte // where a callback's own frames are built
 	scratch   []byte
-	touched   []*session // sessions to write to
+	touched   []*session // sessions to write to at the end of this callback
+	line      []*session // line[lineAt:] are written to by drain, in turn
+	lineAt    int
+	later     bool       // this callback's frames go to line, not touched
 	doomed    []*session // sessions to close without writing
 	batch     []work     // taken from inbox; batch[pos:] is to be done
 	batchSize int64
 	pos       int
 	delivery  int // progress inside batch[pos]
 	ref       int
+	quota     int // frames that this task may still take
 }
 
-// outFrame is one frame that waits for settle, in a list per session.
+// outFrame is one frame that waits for its write, in a list per session.
 type outFrame struct {
 	frame []byte
 	next  int32
@@ -160,7 +167,7 @@ func (l *loop) event(s *session, ev event) {
 	case ws.OpText:
 		l.text(s, ev.payload)
 	case ws.OpPing:
-		l.sendControl(s, opPong, ev.payload)
+		l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendControlFrame(dst, byte(ws.OpPong), ev.payload) })
 	case ws.OpClose:
 		code := uint16(ws.StatusNormalClosure)
 		if len(ev.payload) >= 2 {
@@ -195,8 +202,7 @@ func (l *loop) send(s *session, frame []byte) {
 		l.end(s, endSlow)
 		return
 	}
-	l.out = append(l.out, outFrame{frame: frame})
-	at := int32(len(l.out) - 1)
+	at := l.place(frame)
 	if s.first == 0 {
 		s.first = at
 	} else {
@@ -208,22 +214,58 @@ func (l *loop) send(s *session, frame []byte) {
 	l.touch(s)
 }
 
+// place puts frame into a free place of out.
+func (l *loop) place(frame []byte) int32 {
+	l.outUsed++
+	at := l.outFree
+	if at == 0 {
+		l.out = append(l.out, outFrame{frame: frame})
+		return int32(len(l.out) - 1)
+	}
+	l.outFree = l.out[at].next
+	l.out[at] = outFrame{frame: frame}
+	return at
+}
+
+// take empties place at and returns its frame and its successor.
+func (l *loop) take(at int32) (frame []byte, next int32) {
+	l.outUsed--
+	frame, next = l.out[at].frame, l.out[at].next
+	l.out[at] = outFrame{next: l.outFree}
+	l.outFree = at
+	return frame, next
+}
+
+// forget drops the frames that wait for s.
+func (l *loop) forget(s *session) {
+	for at := s.first; at != 0; {
+		_, at = l.take(at)
+	}
+	s.first, s.last, s.waiting = 0, 0, 0
+}
+
+// touch makes sure that s is written to.
 func (l *loop) touch(s *session) {
-	if !s.dirty {
+	switch {
+	case l.later && !s.inLine:
+		s.inLine = true
+		l.line = append(l.line, s)
+	case !l.later && !s.dirty:
 		s.dirty = true
 		l.touched = append(l.touched, s)
 	}
 }
 
-// sendBuilt notes a frame that build appends to the loop's own arena.
+// sendBuilt notes a frame that build appends to the loop's arena, or to memory of
+// its own when it must outlive the callback.
 func (l *loop) sendBuilt(s *session, build func(dst []byte) []byte) {
+	if l.later {
+		l.send(s, build(nil))
+		return
+	}
 	from := len(l.small)
 	l.small = build(l.small)
 	l.send(s, l.small[from:len(l.small):len(l.small)])
-}
-
-func (l *loop) sendControl(s *session, op byte, payload []byte) {
-	l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendControlFrame(dst, op, payload) })
 }
 
 func (l *loop) sendClose(s *session, code uint16) {
@@ -255,7 +297,7 @@ func (l *loop) end(s *session, why ending) {
 
 // cut makes settle close the socket without writing more.
 func (l *loop) cut(s *session) {
-	s.first, s.waiting = 0, 0
+	l.forget(s)
 	l.doomed = append(l.doomed, s)
 }
 
@@ -268,15 +310,14 @@ func (l *loop) offline(s *session) {
 	}
 }
 
-// settle ends a callback: one write per session with frames, then the closes.
+// settle ends a callback: the writes it owes, then the closes.
 func (l *loop) settle() {
 	for _, s := range l.touched {
+		s.dirty = false
 		l.write(s)
 	}
 	clear(l.touched)
 	l.touched = l.touched[:0]
-	clear(l.out)
-	l.out = l.out[:1]
 	if l.small = l.small[:0]; cap(l.small) > smallBytes {
 		l.small = nil
 	}
@@ -289,26 +330,26 @@ func (l *loop) settle() {
 	l.doomed = l.doomed[:0]
 }
 
-// write hands the noted frames of s to its connection. A failing write closes the
-// connection underneath, which frees s.
+// write hands the frames that wait for s to its connection, joined into as few
+// writes as scratchBytes allows. A failing write closes the connection underneath,
+// which frees s and forgets the rest.
 func (l *loop) write(s *session) {
-	s.dirty = false
 	if s.phase == phaseFree {
 		return
 	}
-	at := s.first
-	s.first, s.last, s.waiting = 0, 0, 0
-	for at != 0 && s.phase != phaseFree {
-		frame := l.out[at].frame
-		if at = l.out[at].next; at != 0 && len(frame)+len(l.out[at].frame) <= scratchBytes {
+	for s.first != 0 {
+		var frame []byte
+		frame, s.first = l.take(s.first)
+		if s.first != 0 && len(frame)+len(l.out[s.first].frame) <= scratchBytes {
 			joined := append(l.scratch[:0], frame...)
-			for at != 0 && len(joined)+len(l.out[at].frame) <= scratchBytes {
-				joined = append(joined, l.out[at].frame...)
-				at = l.out[at].next
+			for s.first != 0 && len(joined)+len(l.out[s.first].frame) <= scratchBytes {
+				frame, s.first = l.take(s.first)
+				joined = append(joined, frame...)
 			}
 			frame, l.scratch = joined, joined
 		}
 		s.handed += uint64(len(frame))
+		s.waiting -= int32(len(frame))
 		l.stats.bytesOut.Add(uint64(len(frame)))
 		_, _ = s.conn.Write(frame)
 	}
@@ -343,13 +384,15 @@ func (l *loop) gone(s *session) {
 	if l.srv.log.Enabled(context.Background(), slog.LevelDebug) {
 		l.srv.log.Debug("gateway: connection ended", "user", s.userID, "reason", why.String())
 	}
-	dirty := s.dirty
+	l.forget(s)
+	dirty, inLine := s.dirty, s.inLine
 	l.slab.release(s)
-	s.dirty = dirty // settle may still be walking over it
+	s.dirty, s.inLine = dirty, inLine // the lists still hold the slot
 }
 
-// deliver notes frame for the session that ref names, if it still lives.
+// deliver notes frame for the session id, if it still lives.
 func (l *loop) deliver(id uint64, frame []byte) {
+	l.quota--
 	if s := l.slab.find(id); s != nil && s.phase == phaseOpen {
 		l.send(s, frame)
 	} else {

@@ -51,7 +51,7 @@ type Options struct {
 	MaxFrameBytes int   // one message on the wire, and inflated; default 1 MiB. More: close 1009
 	OutboundBytes int   // unsent bytes per session; default 4 MiB. More: the session ends as slow
 	InboundBytes  int   // incomplete messages of one loop's sessions; default 64 MiB. More: close 1013
-	FloodBytes    int   // received per session and Tick, 256 bytes added per frame; default 8 MiB. More: close 1008
+	FloodBytes    int   // received per session and Tick, 256 bytes added per frame; default 32 MiB. More: close 1008
 	InboxBytes    int64 // frames queued for one loop; default 64 MiB. More: frames are dropped
 
 	Lanes           int   // goroutines for 1003, each in order; default 16
@@ -83,7 +83,7 @@ func (o *Options) setDefaults() error {
 	setDefault(&o.MaxFrameBytes, 1<<20)
 	setDefault(&o.OutboundBytes, 4<<20)
 	setDefault(&o.InboundBytes, 64<<20)
-	setDefault(&o.FloodBytes, 8<<20)
+	setDefault(&o.FloodBytes, 32<<20)
 	setDefault(&o.InboxBytes, 64<<20)
 	setDefault(&o.Lanes, 16)
 	setDefault(&o.LaneDepth, 1024)

@@ -7,10 +7,13 @@ import (
 )
 
 // The bounds of one task on a loop: it writes to so many sockets (about 1.5 ms of
-// kernel time) and takes so many frames before the loop reads its sockets again.
+// kernel time) and takes so many frames out of the inbox before the loop reads its
+// sockets again. No more than lineFrames wait in the line; the rest stays in the
+// inbox.
 const (
 	taskSockets = 256
 	taskFrames  = 4096
+	lineFrames  = 64 << 10
 )
 
 // work is what another goroutine asks of a loop. One of round, frame, kick and
@@ -91,25 +94,50 @@ func (l *loop) post(w work) {
 	}
 }
 
-// drain does queued work up to the bounds of one task. If more is left, the pump
-// queues the next task: a task queued from inside this one would run before the
-// loop looks at its sockets again.
+// drain does queued work up to the bounds of one task.
 func (l *loop) drain() {
-	more := true
-	for more && len(l.touched) < taskSockets && len(l.out) < taskFrames {
+	l.later = true
+	l.quota = min(taskFrames, lineFrames-l.outUsed)
+	for l.quota > 0 {
 		if l.pos == len(l.batch) {
-			more = l.refill()
+			if !l.refill() {
+				break
+			}
 		} else if l.step(&l.batch[l.pos]) {
 			l.batch[l.pos] = work{}
 			l.pos, l.delivery, l.ref = l.pos+1, 0, 0
 		}
 	}
+	l.finishTask(taskSockets)
+}
+
+// finishTask ends a task whose frames went to the line: it writes to the first
+// sockets there. If work is left, the pump queues the next task: one queued from
+// inside this one would run before the loop looks at its sockets again.
+func (l *loop) finishTask(sockets int) {
+	for ; sockets > 0 && l.lineAt < len(l.line); sockets-- {
+		s := l.line[l.lineAt]
+		l.line[l.lineAt] = nil
+		l.lineAt++
+		s.inLine = false
+		l.write(s)
+	}
+	if l.lineAt == len(l.line) {
+		l.line, l.lineAt = l.line[:0], 0
+	} else if l.lineAt >= lineFrames {
+		l.line, l.lineAt = append(l.line[:0], l.line[l.lineAt:]...), 0
+	}
 	l.settle()
-	if more {
-		select {
-		case l.more <- struct{}{}:
-		default:
-		}
+	l.later = false
+	if len(l.line) == 0 && l.pos == len(l.batch) {
+		return
+	}
+	l.mu.Lock()
+	l.scheduled = true
+	l.mu.Unlock()
+	select {
+	case l.more <- struct{}{}:
+	default:
 	}
 }
 
@@ -131,6 +159,9 @@ func (l *loop) refill() bool {
 // step carries w out, or a part of it within the bounds of the task, and reports
 // whether it is done.
 func (l *loop) step(w *work) bool {
+	if w.round != nil {
+		return l.stepRound(w.round)
+	}
 	switch {
 	case w.closeAll:
 		l.slab.all(func(s *session) { l.end(s, w.end) })
@@ -140,13 +171,11 @@ func (l *loop) step(w *work) bool {
 				l.kick(w.kick[i])
 			}
 		}
-	case w.frame != nil:
+	default:
 		l.deliver(w.id, w.frame)
 		if s := l.slab.find(w.id); s != nil && w.end != endNone {
 			l.end(s, w.end)
 		}
-	default:
-		return l.stepRound(w.round)
 	}
 	return true
 }
@@ -155,10 +184,10 @@ func (l *loop) stepRound(round []core.Delivery) bool {
 	for ; l.delivery < len(round); l.delivery, l.ref = l.delivery+1, 0 {
 		d := &round[l.delivery]
 		for ; l.ref < len(d.To); l.ref++ {
-			if len(l.touched) >= taskSockets || len(l.out) >= taskFrames {
-				return false
-			}
 			if id := d.To[l.ref].ID; loopOf(id) == int(l.index) && id != 0 {
+				if l.quota <= 0 {
+					return false
+				}
 				l.deliver(id, d.Frame)
 			}
 		}

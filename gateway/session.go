@@ -39,12 +39,13 @@ type session struct {
 	seen      uint32 // tick of the last frame received; while closing, tick of the ending
 	spent     uint32 // cost of what was received during spentTick
 	spentTick uint32
-	first     int32 // frames that wait for this callback's write: places in loop.out, 0 for none
+	first     int32 // frames that wait to be written: places in loop.out, 0 for none
 	last      int32
 	waiting   int32 // their bytes
 	phase     phase
 	why       ending
-	dirty     bool // in loop.dirty
+	dirty     bool // in loop.touched
+	inLine    bool // in loop.line
 	online    bool // core was told Connect and not yet Disconnect
 	pinged    bool // a ping went out since seen
 	stalled   bool // in loop.stalls
@@ -147,7 +148,7 @@ func (t *slab) release(s *session) {
 	s.seen, s.spent, s.spentTick = 0, 0, 0
 	s.first, s.last, s.waiting = 0, 0, 0
 	s.phase, s.why = phaseFree, endNone
-	s.dirty, s.online, s.pinged, s.stalled = false, false, false, false
+	s.dirty, s.inLine, s.online, s.pinged, s.stalled = false, false, false, false, false
 	if uint32(id) != math.MaxUint32 {
 		t.free = append(t.free, slotOf(id))
 	}

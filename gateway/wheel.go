@@ -47,7 +47,7 @@ type stall struct {
 // tick is the loop's clock: it moves time forward, wakes what is due, and judges
 // the connections that do not drain.
 func (l *loop) tick() {
-	l.now = l.srv.ticks()
+	l.now, l.later = l.srv.ticks(), true
 	l.wheel.advance(l.now, func(id uint64) {
 		if s := l.slab.find(id); s != nil {
 			l.expire(s)
@@ -60,7 +60,7 @@ func (l *loop) tick() {
 		}
 	}
 	l.stalls = kept
-	l.settle()
+	l.finishTask(0)
 }
 
 // expire judges a session whose wheel entry fired.
@@ -84,9 +84,9 @@ func (l *loop) expire(s *session) {
 	default:
 		if !s.pinged {
 			s.pinged = true
-			l.sendControl(s, opPing, nil)
+			l.send(s, pingFrame)
 		}
-		l.wheel.add(s.id, s.seen+o.read)
+		l.wheel.add(s.id, min(s.seen+o.read, l.now+o.ping))
 	}
 }
 
