@@ -1,0 +1,242 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ticksPerSecond is USER_HZ, the unit of CPU times in /proc; 100 on all of Linux.
+const ticksPerSecond = 100
+
+// usage is what a process has used so far.
+type usage struct {
+	cpu time.Duration // user and system
+	rss int64         // bytes, now
+}
+
+// process reads figures of a process from /proc. pid 0 is unknown: all reads as zero.
+type process struct {
+	pid  int
+	name string
+}
+
+func (p *process) usage() (usage, error) {
+	if p.pid == 0 {
+		return usage{}, nil
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
+	if err != nil {
+		return usage{}, err
+	}
+	// The name, in parentheses, may hold anything; the state follows it.
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(f) < 22 {
+		return usage{}, fmt.Errorf("/proc/%d/stat: too short", p.pid)
+	}
+	user, err1 := strconv.ParseInt(f[11], 10, 64)
+	system, err2 := strconv.ParseInt(f[12], 10, 64)
+	pages, err3 := strconv.ParseInt(f[21], 10, 64)
+	return usage{
+		cpu: time.Duration(user+system) * time.Second / ticksPerSecond,
+		rss: pages * int64(os.Getpagesize()),
+	}, errors.Join(err1, err2, err3)
+}
+
+// ownCPU is the generator's user and system time.
+func ownCPU() time.Duration {
+	var r syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// findProcess returns the process pid or, if that is 0, the one that listens on port.
+// It fails if there is none, or none whose descriptors may be read.
+func findProcess(pid int, port uint16) (*process, error) {
+	if pid == 0 {
+		inodes, err := listeners(port)
+		if err != nil {
+			return &process{}, err
+		}
+		if pid, err = ownerOf(inodes); err != nil {
+			return &process{}, fmt.Errorf("port %d: %w", port, err)
+		}
+	}
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return &process{}, err
+	}
+	return &process{pid: pid, name: strings.TrimSpace(string(name))}, nil
+}
+
+// listeners returns the socket links, as /proc/<pid>/fd shows them, that listen on port.
+func listeners(port uint16) (map[string]bool, error) {
+	const listening = "0A"
+	links := map[string]bool{}
+	suffix := fmt.Sprintf(":%04X", port)
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		f, err := os.Open(file)
+		if err != nil {
+			continue // no IPv6
+		}
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			v := strings.Fields(lines.Text())
+			if len(v) > 9 && v[3] == listening && strings.HasSuffix(v[1], suffix) {
+				links["socket:["+v[9]+"]"] = true
+			}
+		}
+		f.Close()
+	}
+	if len(links) == 0 {
+		return nil, fmt.Errorf("nothing listens on port %d", port)
+	}
+	return links, nil
+}
+
+func ownerOf(links map[string]bool) (int, error) {
+	dirs, err := filepath.Glob("/proc/[0-9]*/fd")
+	if err != nil {
+		return 0, err
+	}
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // another user's process, or one that ended
+		}
+		for _, e := range entries {
+			if link, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil && links[link] {
+				return strconv.Atoi(filepath.Base(filepath.Dir(dir)))
+			}
+		}
+	}
+	return 0, errors.New("its process is not visible; give --server-pid")
+}
+
+// fdsForOthers is how many descriptors stay free for HTTP, files and the runtime.
+const fdsForOthers = 64
+
+// fitDescriptors raises the descriptor limit as far as this process may, and says
+// whether it allows conns connections.
+func fitDescriptors(conns int) error {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		return fmt.Errorf("descriptor limit: %w", err)
+	}
+	if r.Cur < r.Max {
+		r.Cur = r.Max
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+			return fmt.Errorf("raise the descriptor limit to %d: %w", r.Max, err)
+		}
+	}
+	if uint64(conns)+fdsForOthers > r.Cur {
+		return fmt.Errorf("%d connections do not fit: the hard descriptor limit of this process is %d, "+
+			"so at most %d; raise it (ulimit -Hn), or run several generators with different --users-prefix",
+			conns, r.Cur, r.Cur-min(r.Cur, fdsForOthers))
+	}
+	return nil
+}
+
+// heap is the server's Go heap after a collection.
+type heap struct {
+	Objects int64 `json:"objects"`
+	Bytes   int64 `json:"bytes"`
+}
+
+// readHeap makes the server collect its garbage and reads its figures from the ops
+// endpoint.
+func readHeap(ctx context.Context, ops string) (heap, error) {
+	var h heap
+	client := http.Client{Timeout: apiTimeout}
+	get := func(path string) (string, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, ops+path, nil)
+		if err != nil {
+			return "", err
+		}
+		resp, err := client.Do(r)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return "", fmt.Errorf("%s: %s", path, resp.Status)
+		}
+		text, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+		return string(text), err
+	}
+	if _, err := get("/debug/pprof/heap?gc=1"); err != nil {
+		return h, err
+	}
+	metrics, err := get("/metrics")
+	if err != nil {
+		return h, err
+	}
+	for line := range strings.Lines(metrics) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		x, err := strconv.ParseFloat(value, 64)
+		switch {
+		case err != nil:
+		case name == "go_memstats_heap_objects":
+			h.Objects = int64(x)
+		case name == "go_memstats_heap_alloc_bytes":
+			h.Bytes = int64(x)
+		}
+	}
+	if h.Objects == 0 {
+		return h, errors.New("/metrics lacks go_memstats_heap_objects")
+	}
+	return h, nil
+}
+
+// machine says where a result was measured.
+type machine struct {
+	CPU    string `json:"cpu"`
+	Cores  int    `json:"cores"` // that this process may use
+	Memory int64  `json:"memoryBytes"`
+	Kernel string `json:"kernel"`
+	Go     string `json:"go"`
+}
+
+func thisMachine() machine {
+	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), CPU: fieldOf("/proc/cpuinfo", "model name")}
+	kb, _ := strconv.ParseInt(strings.TrimSuffix(fieldOf("/proc/meminfo", "MemTotal"), " kB"), 10, 64)
+	m.Memory = kb << 10
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	m.Kernel = strings.TrimSpace(string(release))
+	return m
+}
+
+// fieldOf returns the first "name: value" of a file of /proc, or "".
+func fieldOf(file, name string) string {
+	text, _ := os.ReadFile(file)
+	for line := range strings.Lines(string(text)) {
+		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == name {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+// commit is the checked-out commit with "-dirty" if the tree has changes; "" outside git.
+func commit() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
