@@ -274,6 +274,10 @@ func (c *Core) place(t *tx, m *message, now int64) error {
 	if st.rec.kind == kindNone {
 		st.rec = m.rec
 		t.put(Key{Table: TableConversation, A: m.conv}, m.rec.encode())
+		if m.rec.kind == kindPair && im.IsNotification(m.conv) {
+			t.put(Key{Table: TableNotice, A: m.rec.a, B: m.conv}, []byte{})
+			t.put(Key{Table: TableNotice, A: m.rec.b, B: m.conv}, []byte{})
+		}
 	}
 	t.put(Key{Table: TableMessage, A: m.conv, N: uint64(m.seq)}, m.data)
 	if m.readOwn {

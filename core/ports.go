@@ -23,6 +23,7 @@ const (
 	TableMessage                        // A=conversationID, N=seq → sdkws.MsgData
 	TableMessageID                      // A=conversationID, B=16-byte hash of (sender, clientMsgID) → seq
 	TableInbox                          // A=owner, B=conversationID → conversation.Conversation
+	TableNotice                         // A=userID, B=n_ conversation of a pair he is in → empty
 	TableReadSeq                        // A=owner, B=conversationID → hasReadSeq
 	TableHidden                         // A=owner, B=conversationID, N=seq → empty: deleted for this owner
 	TableVersion                        // A=versioned set → its current version

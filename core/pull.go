@@ -37,31 +37,34 @@ type window struct {
 // see returns user's window on conv; ok is false when the conversation is not
 // the user's (then nothing of it may be answered).
 func (c *Core) see(view Reader, user, conv string) (w window, ok bool, err error) {
-	if w.position, err = c.position(conv); err != nil || w.rec.kind == kindNone {
+	if w.position, err = c.position(conv); err != nil {
 		return w, false, err
 	}
 	w.lo, w.hi = max(1, w.rec.minSeq), w.maxSeq
-	switch w.rec.kind {
-	case kindNotice:
-		return w, false, nil
-	case kindPair:
-		if !w.rec.has(user) {
-			return w, false, nil
-		}
-		if im.IsNotification(conv) {
-			return w, true, nil
-		}
+	if im.IsNotification(conv) {
+		return w, w.rec.has(user), nil
 	}
 	w.row = new(conversation.Conversation)
 	ok, err = getProto(view, Key{Table: TableInbox, A: user, B: conv}, w.row)
 	if err != nil || !ok {
 		return w, false, err
 	}
+	if w.rec.kind == kindNone { // in the list, but no message yet
+		w.rec = rowRecord(w.row)
+	}
 	w.lo = max(w.lo, w.row.MinSeq)
 	if w.row.MaxSeq != 0 {
 		w.hi = min(w.hi, w.row.MaxSeq)
 	}
 	return w, true, nil
+}
+
+// rowRecord tells the owners of a conversation from one of its rows.
+func rowRecord(row *conversation.Conversation) conversationRecord {
+	if row.GroupID != "" {
+		return conversationRecord{kind: kindGroup, a: row.GroupID}
+	}
+	return pairRecord(row.OwnerUserID, row.UserID)
 }
 
 // inbox lists the IDs of user's conversations.
@@ -73,8 +76,8 @@ func inbox(r Reader, user string) (ids []string, err error) {
 	return ids, err
 }
 
-// GetMaxSeq answers the last seq of each of the user's conversations, their
-// notification twins and the user's own notifications (1001).
+// GetMaxSeq answers the last seq of each of the user's conversations and of his
+// notification conversations (1001).
 func (c *Core) GetMaxSeq(from Caller, req *sdkws.GetMaxSeqReq) (*sdkws.GetMaxSeqResp, error) {
 	if err := from.self(req.UserID); err != nil {
 		return nil, err
@@ -93,12 +96,19 @@ func (c *Core) GetMaxSeq(from Caller, req *sdkws.GetMaxSeqReq) (*sdkws.GetMaxSeq
 		}
 		return err
 	}
+	err = view.Scan(Range{Table: TableNotice, Fixed: 1, A: req.UserID}, func(k Key, _ []byte) bool {
+		ids = append(ids, k.B)
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
 	for _, id := range ids {
-		if err := firstError(add(id), add(im.TwinID(id))); err != nil {
+		if err := add(id); err != nil {
 			return nil, err
 		}
 	}
-	return resp, add(im.NotifyPairID(req.UserID, req.UserID))
+	return resp, nil
 }
 
 // puller collects the messages of one answer.

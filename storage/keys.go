@@ -48,6 +48,7 @@ var rows = [...]row{
 	core.TableMessage:       {'m', "message", fieldN, true, "a message"},
 	core.TableMessageID:     {'d', "messageID", fieldB, true, "the seq of a message already sent: dedup"},
 	core.TableInbox:         {'i', "inbox", fieldB, false, "an owner's settings of a conversation"},
+	core.TableNotice:        {'n', "notice", fieldB, false, "a pair's notification conversation, by user"},
 	core.TableReadSeq:       {'r', "readSeq", fieldB, false, "an owner's read cursor"},
 	core.TableHidden:        {'h', "hidden", fieldB | fieldN, false, "a message deleted for one owner"},
 	core.TableVersion:       {'v', "version", 0, false, "the current version of a versioned set"},

@@ -112,6 +112,7 @@ var golden = map[core.Table]string{
 	core.TableMessage:       "6d 4100 0000000000000102",
 	core.TableMessageID:     "64 4100 4200",
 	core.TableInbox:         "69 4100 4200",
+	core.TableNotice:        "6e 4100 4200",
 	core.TableReadSeq:       "72 4100 4200",
 	core.TableHidden:        "68 4100 42010100 0000000000000102",
 	core.TableVersion:       "76 41",
