@@ -127,6 +127,8 @@ func (s *Server) Start() error {
 		go l.pump()
 	}
 	s.startWorkers()
+	// With SO_REUSEPORT each loop accepts its own connections, one per wake-up: the
+	// count in OnOpen is exact before the next descriptor is taken.
 	go func() {
 		defer close(s.runDone)
 		s.runErr = gnet.Run(&handler{s: s}, "tcp://"+addr,
@@ -291,11 +293,16 @@ func (h *handler) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	s := h.s
 	l := s.bind(c.EventLoop())
 	l.stats.accepted.Add(1)
-	if s.conns.Add(1) > int64(s.hardMax) || s.draining.Load() || !l.open(c) {
+	over := s.conns.Add(1) > int64(s.hardMax)
+	switch {
+	case s.draining.Load():
+		l.stats.endings[endShutdown].Add(1)
+	case over || !l.open(c):
 		l.stats.endings[endOverLimit].Add(1)
-		return nil, gnet.Close
+	default:
+		return nil, gnet.None
 	}
-	return nil, gnet.None
+	return nil, gnet.Close
 }
 
 func (h *handler) OnClose(c gnet.Conn, _ error) gnet.Action {

@@ -360,6 +360,36 @@ func TestFloodIsCut(t *testing.T) {
 	c.closed(ws.StatusPolicyViolation)
 }
 
+func TestIncompleteMessagesAreBounded(t *testing.T) {
+	s, _ := serve(t, Options{Loops: 1, InboundBytes: 10_000})
+	c, other := join(t, s, "u", 1, ""), join(t, s, "other", 1, "")
+	c.raw(clientFrame(true, ws.OpBinary, make([]byte, 100_000))[:50_000])
+	c.closed(ws.StatusCode(1013))
+	c.conn.Close()
+	eventually(t, "the ending to be counted", func() bool { return s.Stats().Endings["inbound_full"] == 1 })
+	other.raw(clientFrame(false, ws.OpBinary, make([]byte, 5_000)))
+	other.write(ws.OpPing, nil)
+	if op, _ := other.frame(); op != ws.OpPong {
+		t.Errorf("opcode %#x: what the first held was not given back", op)
+	}
+}
+
+func TestInboxIsBounded(t *testing.T) {
+	s, fake := serve(t, Options{Loops: 1, InboxBytes: 1000})
+	c := join(t, s, "u", 1, "")
+	refs := fake.refs(t, 1)
+	s.Deliver([]core.Delivery{{Frame: wire.AppendTextFrame(nil, make([]byte, 1000)), To: refs}})
+	s.Deliver([]core.Delivery{{Frame: wire.AppendTextFrame(nil, []byte("fits")), To: refs}})
+	if _, payload := c.frame(); string(payload) != "fits" {
+		t.Errorf("%d bytes came, want the round that fits", len(payload))
+	}
+	st := s.Stats()
+	if st.Drops["loop_inbox_full"] != 1 {
+		t.Errorf("drops %v", st.Drops)
+	}
+	eventually(t, "the inbox to be empty", func() bool { return s.Stats().InboxBytes == 0 })
+}
+
 func TestAnswerTooLarge(t *testing.T) {
 	fake := newFakeCore()
 	fake.answers = func(*sdkws.GetMaxSeqReq) (*sdkws.GetMaxSeqResp, error) {

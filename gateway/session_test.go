@@ -93,3 +93,30 @@ func TestWheel(t *testing.T) {
 		t.Error("a past deadline did not fire at the next tick")
 	}
 }
+
+func TestTables(t *testing.T) {
+	names := make(map[string]bool)
+	for e := range endings {
+		if e.String() == "" || names[e.String()] {
+			t.Errorf("ending %d has no name of its own: %q", e, e)
+		}
+		names[e.String()] = true
+		if code := endingRules[e].code; code != 0 && (!validCloseCode(code) || !endingRules[e].flush) {
+			t.Errorf("%v: close code %d cannot be sent", e, code)
+		}
+	}
+	clear(names)
+	for d := range drops {
+		if d.String() == "" || names[d.String()] {
+			t.Errorf("drop %d has no name of its own: %q", d, d)
+		}
+		names[d.String()] = true
+	}
+	clear(names)
+	for id, cmd := range commands {
+		if cmd.name == "" || names[cmd.name] {
+			t.Errorf("command %d has no name of its own: %q", id, cmd.name)
+		}
+		names[cmd.name] = true
+	}
+}
