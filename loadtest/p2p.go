@@ -20,7 +20,7 @@ import (
 type p2pOptions struct {
 	pairs, outstanding, payload, workers int
 	rate                                 float64
-	warmup                               time.Duration
+	warmup, drain                        time.Duration
 }
 
 func (o *p2pOptions) define(fs *flag.FlagSet) {
@@ -29,6 +29,7 @@ func (o *p2pOptions) define(fs *flag.FlagSet) {
 	fs.Float64Var(&o.rate, "rate", 0, "open loop: messages per second in all, latency from the intended time; 0 is a closed loop")
 	fs.IntVar(&o.payload, "payload", 200, "bytes of text in a message")
 	fs.DurationVar(&o.warmup, "warmup", 2*time.Second, "time before measuring; its messages are checked, not counted")
+	fs.DurationVar(&o.drain, "drain", 5*time.Second, "how long to wait at the end for what is missing")
 	fs.IntVar(&o.workers, "workers", 1, "threads of the generator")
 }
 
@@ -40,8 +41,8 @@ func (o *p2pOptions) check() error {
 		return fmt.Errorf("--outstanding must be at most %d", windowMax)
 	case o.payload < counterDigits || o.payload > frameMax/2:
 		return fmt.Errorf("--payload must be %d … %d", counterDigits, frameMax/2)
-	case o.rate < 0 || o.warmup < 0:
-		return errors.New("--rate and --warmup must not be negative")
+	case o.rate < 0 || o.warmup < 0 || o.drain < 0:
+		return errors.New("--rate, --warmup and --drain must not be negative")
 	}
 	return nil
 }
@@ -167,7 +168,7 @@ func newCrew(r *runner, o *p2pOptions, users []account, workers int, stop *atomi
 	now := time.Now().UnixNano()
 	crew := make([]*worker, workers)
 	for i := range crew {
-		w := &worker{outstanding: o.outstanding, wall: now - nanos(), stop: stop, cuts: cuts}
+		w := &worker{outstanding: o.outstanding, drain: o.drain, wall: now - nanos(), stop: stop, cuts: cuts}
 		crew[i] = w
 		share := (o.pairs + workers - 1 - i) / workers // pairs i, i+workers, …
 		if o.rate > 0 {

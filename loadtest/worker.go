@@ -19,8 +19,6 @@ const (
 	openMax = 1024
 	// refusedPause keeps a closed loop from turning refusals into a flood.
 	refusedPause = int64(10 * time.Millisecond)
-	// drainMax is how long missing answers are waited for after the end.
-	drainMax = int64(5 * time.Second)
 	// wakeMax is how late a worker notices that it was stopped.
 	wakeMax = int64(100 * time.Millisecond)
 )
@@ -79,9 +77,10 @@ type worker struct {
 	targets     []string // request targets of the connections, in their order
 	pairs       []*pair
 	outstanding int
-	interval    float64 // nanoseconds between two messages of the open loop; 0 is a closed loop
-	phase       float64 // 0 … 1, where in the interval this worker sends
-	wall        int64   // Unix nanoseconds at nanos() = 0
+	interval    float64       // nanoseconds between two messages of the open loop; 0 is a closed loop
+	phase       float64       // 0 … 1, where in the interval this worker sends
+	drain       time.Duration // how long missing answers are waited for after the end
+	wall        int64         // Unix nanoseconds at nanos() = 0
 	stop        *atomic.Bool
 	cuts        chan<- *tally
 
@@ -140,7 +139,7 @@ func (w *worker) run(p plan) error {
 	w.plan.end = min(w.plan.end, w.loop.now)
 	w.cut()
 	w.draining = true
-	for deadline := w.loop.now + drainMax; !w.settled() && w.loop.now < deadline; {
+	for deadline := w.loop.now + int64(w.drain); !w.settled() && w.loop.now < deadline; {
 		if err := w.loop.poll(min(deadline, nanos()+wakeMax)); err != nil {
 			return err
 		}

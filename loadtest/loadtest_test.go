@@ -1,0 +1,220 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openimsdk/protocol/msg"
+	"github.com/openimsdk/protocol/sdkws"
+)
+
+func short(flags ...string) []string {
+	return append([]string{"--pairs", "3", "--outstanding", "4", "--warmup", "50ms", "--duration", "200ms", "--drain", "200ms"}, flags...)
+}
+
+func TestP2PPasses(t *testing.T) {
+	for _, flags := range [][]string{
+		{}, {"--compression", "none"}, {"--sdk", "js"}, {"--sdk", "js", "--compression", "none"},
+		{"--workers", "2"}, {"--rate", "500"}, {"--rate", "500", "--workers", "3"}, {"--payload", "40000", "--outstanding", "1"},
+	} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			f := newFake(t, nil)
+			r, code := f.load("p2p", short(append(flags, "--drain", "5s")...)...)
+			if code != exitOK {
+				t.Fatalf("exit code %d", code)
+			}
+			p := r.P2P
+			if !r.Complete || p.Acked == 0 || p.Ack.Count == 0 || p.Deliver.Count == 0 || p.CheckedMessages != f.n {
+				t.Errorf("complete %v, %d messages at the server, result %+v", r.Complete, f.n, p)
+			}
+			if r.Server == "" || p.ServerRSSBefore == 0 {
+				t.Errorf("server %q, RSS %d", r.Server, p.ServerRSSBefore)
+			}
+		})
+	}
+}
+
+// Every way in which a server can fail is found, under its own name, and nothing else.
+func TestP2PFinds(t *testing.T) {
+	edit := func(change func(ack *msg.SendMsgResp, push *sdkws.MsgData)) func(int64, *outcome) {
+		return func(n int64, o *outcome) {
+			if n == 5 {
+				o.edit = change
+			}
+		}
+	}
+	fifth := func(change func(o *outcome)) func(int64, *outcome) {
+		return func(n int64, o *outcome) {
+			if n == 5 {
+				change(o)
+			}
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		tamper func(int64, *outcome)
+		want   []fault
+	}{
+		{"lost ack", fifth(func(o *outcome) { o.acks = 0 }), []fault{faultLostAck}},
+		{"lost delivery", fifth(func(o *outcome) { o.deliveries = 0 }), []fault{faultLostDelivery, faultOrder}},
+		{"lost echo", fifth(func(o *outcome) { o.echoes = 0 }), []fault{faultLostEcho, faultOrder}},
+		{"double ack", fifth(func(o *outcome) { o.acks = 2 }), []fault{faultDoubleAck}},
+		{"double delivery", fifth(func(o *outcome) { o.deliveries = 2 }), []fault{faultDoubleDelivery}},
+		{"double echo", fifth(func(o *outcome) { o.echoes = 2 }), []fault{faultDoubleEcho}},
+		{"reordered", fifth(func(o *outcome) { o.hold = true }), []fault{faultOrder}},
+		{"seq skipped", fifth(func(o *outcome) { o.seqStep = 2 }), []fault{faultOrder}},
+		{"other conversation", fifth(func(o *outcome) { o.conversation = "si_x_y" }), []fault{faultMisfiled, faultLostDelivery, faultLostEcho, faultOrder}},
+		{"wrong ack", edit(func(a *msg.SendMsgResp, _ *sdkws.MsgData) { a.ClientMsgID = strings.Repeat("0", 32) }), []fault{faultWrongAck}},
+		{"empty ack", edit(func(a *msg.SendMsgResp, _ *sdkws.MsgData) { a.Reset() }), []fault{faultWrongAck, faultDisagree}},
+		{"other sendTime", edit(func(a *msg.SendMsgResp, _ *sdkws.MsgData) { a.SendTime++ }), []fault{faultDisagree}},
+		{"other content", edit(func(_ *msg.SendMsgResp, m *sdkws.MsgData) { m.Content[20] ^= 1 }), []fault{faultAltered}},
+		{"never sent", edit(func(_ *msg.SendMsgResp, m *sdkws.MsgData) { m.ClientMsgID = strings.Repeat("a", 32) }),
+			[]fault{faultNeverSent, faultLostDelivery, faultLostEcho, faultOrder}},
+		{"sendTime stands", func(n int64, o *outcome) {
+			o.edit = func(a *msg.SendMsgResp, m *sdkws.MsgData) { a.SendTime, m.SendTime = 7, 7 }
+		}, []fault{faultOrder}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, tc.tamper)
+			r, code := f.load("p2p", short("--outstanding", "8")...)
+			if code != exitFailed {
+				t.Fatalf("exit code %d", code)
+			}
+			allowed := map[string]bool{}
+			for i, kind := range tc.want {
+				allowed[faultNames[kind]] = true
+				if i == 0 && r.Faults[faultNames[kind]] == 0 {
+					t.Errorf("not found: %s", faultNames[kind])
+				}
+			}
+			for name := range r.Faults {
+				if !allowed[name] {
+					t.Errorf("found as well: %s", name)
+				}
+			}
+			if len(r.Examples) == 0 {
+				t.Error("no example")
+			}
+		})
+	}
+}
+
+func TestP2PCountsRefusals(t *testing.T) {
+	f := newFake(t, func(n int64, o *outcome) {
+		if n%10 == 0 {
+			o.refuse = 90004
+		}
+	})
+	r, code := f.load("p2p", short()...)
+	if code != exitFailed || r.Refusals["90004"] == 0 || len(r.Faults) != 0 || r.P2P.Acked == 0 {
+		t.Errorf("exit code %d, refusals %v, faults %v, acked %d", code, r.Refusals, r.Faults, r.P2P.Acked)
+	}
+}
+
+// A server that stands still for 200 ms delays every message of that time. An open
+// loop counts them all, however few could be under way.
+func TestOpenLoopCountsStall(t *testing.T) {
+	const stall = 200 * time.Millisecond
+	f := newFake(t, func(n int64, o *outcome) {
+		if n == 100 { // of the one pair: the connection's reader stands still
+			<-time.After(stall)
+		}
+	})
+	r, _ := f.load("p2p", "--pairs", "1", "--rate", "1000", "--warmup", "0s", "--duration", "600ms")
+	p := r.P2P
+	if p.Deliver.Count != 600 || p.Sent != 600 || p.Unsent != 0 {
+		t.Fatalf("%d latencies, %d sent, %d unsent of 600 messages", p.Deliver.Count, p.Sent, p.Unsent)
+	}
+	if p.Deliver.Max < 190_000 || p.Deliver.Max > 500_000 {
+		t.Errorf("max %.0f µs, stalled for %v", p.Deliver.Max, stall)
+	}
+	// A third of the run: messages due in its first half waited for 100 ms and more.
+	if p.Deliver.P90 < 90_000 {
+		t.Errorf("p90 %.0f µs: the messages behind the stalled one are not counted", p.Deliver.P90)
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	f := newFake(t, nil)
+	ctx, cancel := timeoutAfterMessages(t, f, 20)
+	defer cancel()
+	var log bytes.Buffer
+	r, _ := execute(ctx, append(append([]string{"p2p"}, f.flags()...), "--duration", "1h", "--warmup", "0s"), &log, &log)
+	if r == nil || r.Complete || r.P2P.Acked == 0 || len(r.Faults) != 0 {
+		t.Errorf("interrupted run: %s", log.String())
+	}
+}
+
+func TestP2PServerGone(t *testing.T) {
+	f := newFake(t, nil)
+	f.drop = true
+	r, code := f.load("p2p", short()...)
+	if code == exitOK || r != nil && r.Faults[faultNames[faultDisconnected]] == 0 {
+		t.Errorf("exit code %d, report %+v", code, r)
+	}
+}
+
+func TestIdle(t *testing.T) {
+	f := newFake(t, nil)
+	file := filepath.Join(t.TempDir(), "out.json")
+	r, code := f.load("idle", "--conns", "30", "--duration", "100ms", "--dialers", "4", "--json", file, "--secret", "hidden")
+	if code != exitOK || r.Idle.Connections != 30 || r.Idle.Open != 30 || r.Idle.Handshake.Count != 30 || r.Idle.RSSBefore == 0 {
+		t.Fatalf("exit code %d, %+v", code, r.Idle)
+	}
+	text, err := os.ReadFile(file)
+	var back report
+	if err != nil || json.Unmarshal(text, &back) != nil || back.Idle.Open != 30 {
+		t.Errorf("JSON: %v %s", err, text)
+	}
+	if bytes.Contains(text, []byte("hidden")) {
+		t.Error("the secret stands in the report")
+	}
+	if _, code = f.load("idle", "--conns", "40", "--duration", "10ms"); code != exitOK { // 30 are registered
+		t.Errorf("second run: exit code %d", code)
+	}
+}
+
+func TestIdleFindsLosses(t *testing.T) {
+	f := newFake(t, nil)
+	f.drop = true
+	r, code := f.load("idle", "--conns", "5", "--duration", "10s")
+	if code != exitFailed || r.Faults[faultNames[faultDisconnected]] != 5 {
+		t.Errorf("dropped: exit code %d, faults %v", code, r.Faults)
+	}
+	f.drop, f.refuse = false, 1506
+	r, code = f.load("idle", "--conns", "5", "--duration", "10s")
+	if code != exitFailed || r.Faults[faultNames[faultDisconnected]] != 5 || !strings.Contains(fmt.Sprint(r.Examples), "1506") {
+		t.Errorf("refused: exit code %d, faults %v, %v", code, r.Faults, r.Examples)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	for _, args := range [][]string{
+		{}, {"other"}, {"p2p", "--pairs", "0"}, {"p2p", "--payload", "3"}, {"p2p", "rest"}, {"idle", "--conns", "100000000"},
+		{"p2p", "--ws", "ws://192.0.2.1:10001"}, {"p2p", "--ws", "ws://example.com:10001"}, {"p2p", "--ws", "http://127.0.0.1:1"},
+		{"p2p", "--api", "http://192.0.2.1:1"}, {"idle", "--ops", "http://192.0.2.1:1"}, {"p2p", "--ws", "ws://127.0.0.1"},
+		{"p2p", "--sdk", "c"}, {"p2p", "--compression", "zip"}, {"p2p", "--duration", "0s"}, {"p2p", "--outstanding", "5000"},
+	} {
+		var log bytes.Buffer
+		if r, code := execute(t.Context(), args, &log, &log); code != exitUsage || r != nil || log.Len() == 0 {
+			t.Errorf("%v: exit code %d, said %q", args, code, log.String())
+		}
+	}
+	if err := fitDescriptors(1 << 40); err == nil || !strings.Contains(err.Error(), "do not fit") {
+		t.Errorf("too many connections: %v", err)
+	}
+	for _, ok := range []string{"ws://localhost:5", "ws://127.9.9.9:5/im", "ws://[::1]:5"} {
+		if _, _, err := loopback("--ws", ok, "ws"); err != nil {
+			t.Errorf("%s: %v", ok, err)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"gannet/internal/wire"
+)
+
+// timeoutAfterMessages returns a context that ends once f has seen n messages.
+func timeoutAfterMessages(t *testing.T, f *fake, n int64) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	f.tamper = func(seen int64, _ *outcome) {
+		if seen == n {
+			cancel()
+		}
+	}
+	return ctx, cancel
+}
+
+func TestNaming(t *testing.T) {
+	g := naming{high: rand.Uint64(), low: rand.Uint64()}
+	for _, n := range []int64{0, 1, 2, 1 << 20, 1 << 40} {
+		id := g.append(nil, n)
+		if got, ok := g.number(id); len(id) != 32 || !ok || got != n {
+			t.Errorf("message %d is %q, which is %d, %v", n, id, got, ok)
+		}
+		if _, ok := (naming{high: g.high + 1, low: g.low}).number(id); ok {
+			t.Errorf("%q belongs to another pair", id)
+		}
+	}
+}
+
+func TestMaskedFrames(t *testing.T) {
+	for _, size := range []int{0, 1, 3, 4, 7, 8, 9, 15, 125, 126, 65535, 65536} {
+		payload := bytes.Repeat([]byte("abcdefghijk"), size/11+1)[:size]
+		opcode, got, err := readClientFrame(bufio.NewReader(bytes.NewReader(appendMasked(nil, opBinary, 0xa1b2c3d4, payload))))
+		if err != nil || opcode != opBinary || !bytes.Equal(got, payload) {
+			t.Errorf("%d bytes: opcode %d, %d bytes, %v", size, opcode, len(got), err)
+		}
+	}
+}
+
+func TestParseFrameNeedsAllBytes(t *testing.T) {
+	for _, size := range []int{0, 125, 126, 70000} {
+		frame := wire.AppendTextFrame(nil, make([]byte, size))
+		for cut := range frame {
+			if _, _, n, err := parseFrame(frame[:cut]); n != 0 || err != nil {
+				t.Fatalf("%d of %d bytes: size %d, %v", cut, len(frame), n, err)
+			}
+		}
+		if _, payload, n, err := parseFrame(append(frame, 1, 2)); n != len(frame) || len(payload) != size || err != nil {
+			t.Errorf("%d bytes: size %d, %v", size, n, err)
+		}
+	}
+}
+
+// A window grows while messages stay open, keeps what it holds, and moves on.
+func TestWindow(t *testing.T) {
+	var f faults
+	c := conversation{id: "si_a_b", faults: &f, names: naming{high: 1}, text: newText(20, rand.New(rand.NewPCG(1, 1))), sender: "a", receiver: "b"}
+	ack := func(n int64) {
+		c.ack(n, &sendAck{serverMsgID: []byte("s"), clientMsgID: c.names.append(nil, n), sendTime: n + 1})
+	}
+	push := func(echo bool, n int64) {
+		c.push(echo, &wire.Msg{SendID: []byte("a"), RecvID: []byte("b"), ContentType: 101, Status: 2, ServerMsgID: []byte("s"),
+			ClientMsgID: c.names.append(nil, n), Seq: n + 1, SendTime: n + 1, Content: bytes.Clone(c.text.content(n))})
+	}
+	for n := range int64(windowMax) {
+		if !c.room() || c.sent(n) != n {
+			t.Fatalf("no room for message %d", n)
+		}
+	}
+	if c.room() {
+		t.Error("the window has no bound")
+	}
+	for n := range int64(windowMax) {
+		ack(n)
+		push(true, n)
+		push(false, n)
+	}
+	if c.open != 0 || c.low != c.next || f.total() != 0 {
+		t.Errorf("%d open, low %d of %d, faults %v", c.open, c.low, c.next, f.examples)
+	}
+	push(false, 3) // long settled
+	c.sent(0)
+	c.sent(0)
+	push(false, windowMax)
+	c.finish()
+	if f.counts[faultDoubleDelivery] != 1 || f.counts[faultLostAck] != 2 || f.total() != 3 {
+		t.Errorf("faults %v", f.examples)
+	}
+}
+
+// The schedule of several workers together is the whole one: no message twice, none
+// left out, each in its pair.
+func TestSchedule(t *testing.T) {
+	seen := map[int64]int{}
+	for i := range 2 {
+		w := &worker{plan: plan{start: 1000, end: 1000 + int64(time.Second)}, interval: 2e6, phase: float64(i) / 2, pairs: make([]*pair, 5)}
+		for p := range w.pairs {
+			w.pairs[p] = &pair{index: int64(p)}
+		}
+		if got := w.unsent(); got != 500 {
+			t.Errorf("worker %d has %d messages, want 500", i, got)
+		}
+		for n := range int64(500) {
+			seen[w.due(n)]++
+		}
+	}
+	if len(seen) != 1000 {
+		t.Errorf("%d different times of 1000", len(seen))
+	}
+}
