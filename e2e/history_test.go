@@ -15,14 +15,19 @@ import (
 func TestDeletedForAll(t *testing.T) {
 	t.Parallel()
 	e := shared(t)
-	a, b := e.raw(e.user("a"), android, envelopes[0]), e.user("b")
-	conversation, all := single(a.user, b), numbered(60)
+	b := e.user("b")
+	sender := e.user("a")
+	token := e.token(sender, android)
+	a := e.rawToken(sender, android, envelopes[0], token)
+	conversation, all := single(sender, b), numbered(60)
 	for _, text := range all {
 		e.sendText(a, b, text)
 	}
 	// One alone, a run over the border of a page, the oldest.
 	gone := []int64{55, 21, 22, 23, 24, 25, 26, 1}
-	e.must("/msg/delete_msg_phsical_by_seq", e.admin, obj{"conversationID": conversation, "seqs": gone}, nil)
+	forAll := obj{"conversationID": conversation, "seqs": gone, "deleteSyncOpt": obj{"IsSyncOther": true}}
+	e.refused("/msg/delete_msgs", e.token(b, windows), with(forAll, "userID", b), codeNoPermission)
+	e.must("/msg/delete_msgs", token, with(forAll, "userID", sender), nil)
 	var want []string
 	for i, text := range all {
 		if !slices.Contains(gone, int64(i)+1) {

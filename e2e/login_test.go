@@ -19,8 +19,8 @@ var fullSyncCalls = []string{
 }
 
 // Acceptance 1: a new user's first login is over soon and leaves nothing running.
+// It measures, so it runs before the parallel tests.
 func TestFirstLogin(t *testing.T) {
-	t.Parallel()
 	e := shared(t)
 	counter := e.apiCounter()
 	d := e.device(e.user("new"), android)

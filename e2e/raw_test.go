@@ -245,13 +245,13 @@ func (r *raw) take(kind int, b []byte) error {
 		ch <- resp
 		return nil
 	}
-	// The SDK takes a push's operationID for the HTTP calls the push makes
-	// necessary, and cannot make them without one.
-	if resp.OperationID == "" {
-		return fmt.Errorf("push %d without an operationID", resp.ReqIdentifier)
-	}
 	switch resp.ReqIdentifier {
 	case pushMessages:
+		// The SDK takes a push's operationID for the HTTP calls the push makes
+		// necessary, and cannot make them without one.
+		if resp.OperationID == "" {
+			return errors.New("push without an operationID")
+		}
 		return r.takePush(resp.Data)
 	case pushKick:
 		r.kicks++
@@ -331,6 +331,10 @@ func (r *raw) do(id int, req, out proto.Message) (int, error) {
 	return resp.ErrCode, err
 }
 
+// outstanding is how many requests a test has under way on one connection at
+// most: an SDK has one, the server refuses more than 128.
+const outstanding = 100
+
 // await waits for the answer to a request that start has sent.
 func (r *raw) await(ch <-chan *rawResponse) (*rawResponse, error) {
 	select {
@@ -376,6 +380,27 @@ func (e *env) sendText(r *raw, to, content string) (*sdkws.MsgData, *sdkws.UserS
 		e.Fatalf("answer to a send lacks fields: %+v", resp)
 	}
 	return m, resp
+}
+
+// sendMany sends n numbered texts, which have to succeed, without waiting for one
+// answer before the next message.
+func sendMany(e *env, from *raw, to string, n int) {
+	e.Helper()
+	var answers []<-chan *rawResponse
+	for i := range n + outstanding {
+		if i >= outstanding && i-outstanding < n {
+			if resp, err := from.await(answers[i-outstanding]); err != nil || resp.ErrCode != 0 {
+				e.Fatalf("message %d: %+v %v", i-outstanding+1, resp, err)
+			}
+		}
+		if i < n {
+			ch, err := from.start(reqSend, from.text(to, fmt.Sprint("message ", i+1)))
+			if err != nil {
+				e.Fatal(err)
+			}
+			answers = append(answers, ch)
+		}
+	}
 }
 
 // pushes returns the pushed messages that keep says (nil: all).

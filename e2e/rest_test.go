@@ -209,7 +209,8 @@ func notifications(a, b string) string {
 	return "n_" + min(a, b) + "_" + max(a, b)
 }
 
-const within = 20 * time.Second
+// within is when a test gives up waiting: long, for machines that do much else.
+const within = 40 * time.Second
 
 // eventually waits until ok, failing the test when it does not come about.
 func (e *env) eventually(what string, ok func() bool) {

@@ -157,11 +157,12 @@ func TestBacklog(t *testing.T) {
 			t.Fatalf("%d notifications, want %d", got, n)
 		}
 		var resp sdkws.PullMessageBySeqsResp
-		e.ask(r, reqPullRange, &sdkws.PullMessageBySeqsReq{UserID: a, SeqRanges: []*sdkws.SeqRange{
+		code, err := r.do(reqPullRange, &sdkws.PullMessageBySeqsReq{UserID: a, SeqRanges: []*sdkws.SeqRange{
 			{ConversationID: twin, Begin: 0, End: int64(n), Num: 1}}}, &resp)
 		got := resp.NotificationMsgs[twin].GetMsgs()
-		if len(got) == 0 || got[len(got)-1].Seq != int64(n) {
-			t.Fatalf("%s: %d notifications, not up to the newest", v.name, len(got))
+		if code != 0 || err != nil || len(got) == 0 || got[len(got)-1].Seq != int64(n) {
+			t.Errorf("%s: errCode %d, %v; %d notifications, up to the newest?", v.name, code, err, len(got))
+			continue
 		}
 		for i, m := range got {
 			if m.Seq != got[0].Seq+int64(i) {
@@ -195,22 +196,7 @@ func TestBacklog(t *testing.T) {
 func fill(e *env, a, b string, n int) {
 	e.Helper()
 	sender := e.raw(a, android, envelope{"gob", false, false})
-	var answers []<-chan *rawResponse
-	const outstanding = 256
-	for i := range n + outstanding {
-		if i >= outstanding && i-outstanding < n {
-			if resp, err := sender.await(answers[i-outstanding]); err != nil || resp.ErrCode != 0 {
-				e.Fatalf("send: %+v %v", resp, err)
-			}
-		}
-		if i < n {
-			ch, err := sender.start(reqSend, sender.text(b, fmt.Sprint("message ", i+1)))
-			if err != nil {
-				e.Fatal(err)
-			}
-			answers = append(answers, ch)
-		}
-	}
+	sendMany(e, sender, b, n)
 	sender.close()
 	token := e.token(b, android)
 	seqs, failed := make(chan int), make(chan error, 32)
@@ -390,7 +376,7 @@ func TestGarbage(t *testing.T) {
 func TestUserIDs(t *testing.T) {
 	t.Parallel()
 	e := shared(t)
-	for _, bad := range []string{"+", "&", "#", "%", "=", "?", "/", " ", ":", "-", ".", "\x00", "\n"} {
+	for _, bad := range []string{"+", "&", "#", "%", "=", "?", "/", " ", ":", "\x00", "\n"} {
 		id := e.prefix + bad + "x"
 		e.refused("/user/user_register", e.admin, obj{"users": []obj{{"userID": id, "nickname": "x"}}}, codeArgs)
 		// Nothing of a batch is stored when one of it is bad.
