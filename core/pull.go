@@ -18,8 +18,9 @@ import (
 
 const (
 	// answerMax bounds the message bytes of one answer, so that the frame stays
-	// under the 1 MiB that SDK clients accept (contract §1.6).
-	answerMax = 768 << 10
+	// under the 1 MiB that SDK clients accept (contract §1.6) also as JSON, whose
+	// base64 adds a third.
+	answerMax = 640 << 10
 	// pullMax bounds the messages one conversation contributes to one answer.
 	pullMax = 1000
 	// seekMax bounds how many deleted messages the search for the last visible one
