@@ -90,7 +90,7 @@ func (l *loop) handshake(s *session, b []byte) int {
 	switch {
 	case errors.Is(err, errRefused):
 		l.rejected(s, in, fault)
-		body := failureBody(fault)
+		body := verdictBody(fault)
 		l.send(s, fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nAccess-Control-Allow-Origin: *\r\n"+
 			"Connection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 		l.end(s, endRefused)
@@ -103,7 +103,7 @@ func (l *loop) handshake(s *session, b []byte) int {
 	case fault != nil:
 		l.rejected(s, in, fault)
 		l.send(s, reply.Bytes())
-		l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendTextFrame(dst, failureBody(fault)) })
+		l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendTextFrame(dst, verdictBody(fault)) })
 		l.sendClose(s, uint16(ws.StatusPolicyViolation))
 		l.end(s, endRefused)
 	default:
@@ -118,7 +118,7 @@ func (l *loop) admitted(s *session, in login, id core.Identity, reply []byte) {
 	s.phase, s.online = phaseOpen, true
 	l.send(s, reply)
 	if in.msgResp {
-		l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendTextFrame(dst, failureBody(nil)) })
+		l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendTextFrame(dst, verdictBody(nil)) })
 	}
 	l.stats.sessions.Add(1)
 	l.srv.log.Debug("gateway: session opened", "user", s.userID, "platform", s.platform.String(), "operationID", in.operationID)
@@ -146,9 +146,9 @@ func (l *loop) plain(s *session, status, text string) {
 	l.end(s, endBadHandshake)
 }
 
-// failureBody is the JSON that tells an outcome, under 1024 bytes whatever the
+// verdictBody is the JSON that tells an outcome, under 1024 bytes whatever the
 // error holds; nil is success.
-func failureBody(fault error) []byte {
+func verdictBody(fault error) []byte {
 	var out struct {
 		ErrCode int    `json:"errCode"`
 		ErrMsg  string `json:"errMsg"`

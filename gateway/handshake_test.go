@@ -99,11 +99,11 @@ func TestRefusalHeaders(t *testing.T) {
 	}
 }
 
-// TestFailureBodyBound gives every error of the table the worst detail.
-func TestFailureBodyBound(t *testing.T) {
+// TestVerdictBound gives every error of the table the worst detail.
+func TestVerdictBound(t *testing.T) {
 	for _, e := range im.Errors() {
 		for _, bad := range []string{"\x01", "<", "é", "\xff", "\"", "\u2028"} {
-			if b := failureBody(e.With("%s", strings.Repeat(bad, 2000))); len(b) >= 1024 {
+			if b := verdictBody(e.With("%s", strings.Repeat(bad, 2000))); len(b) >= 1024 {
 				t.Errorf("%d: %d bytes", e.Code, len(b))
 			}
 		}
@@ -217,6 +217,20 @@ func TestConnectionLimit(t *testing.T) {
 	core.refs(t, 1)
 	eventually(t, "the refused connections to end", func() bool { return s.Stats().Connections == 1 })
 	join(t, s, "c", 1, "")
+}
+
+// TestConnectionsBeyondTheBand are closed at accept: nothing may use up the
+// process's descriptors.
+func TestConnectionsBeyondTheBand(t *testing.T) {
+	s, _ := serve(t, Options{Loops: 2, MaxConns: 1})
+	const beyond = 5
+	for range 1 + politeConns + beyond {
+		connect(t, s)
+	}
+	eventually(t, "the rest to be closed", func() bool {
+		st := s.Stats()
+		return st.Endings["over_limit"] == beyond && st.Connections == 1+politeConns
+	})
 }
 
 func TestHandshakeTimeout(t *testing.T) {

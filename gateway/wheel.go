@@ -70,7 +70,9 @@ func (l *loop) expire(s *session) {
 	case s.phase == phaseClosing:
 		if silent >= o.linger {
 			l.cut(s)
+			return
 		}
+		l.wheel.add(s.id, s.seen+o.linger)
 	case s.phase == phaseHandshake:
 		if silent >= o.handshake {
 			l.end(s, endHandshakeTimeout)
