@@ -162,12 +162,13 @@ func (noProgress) OnError(int32, string) {}
 func (noProgress) OnSuccess(string)      {}
 func (noProgress) OnProgress(int)        {}
 
-// local returns the device's own row of a message, nil if it has none.
+// local returns the device's own row of a message, an empty one if it has none
+// (yet: the SDK writes the conversation's row after the message was sent).
 func (d *device) local(conversation, clientMsgID string) *sdk_struct.MsgStruct {
 	res, err := d.sdk.Conversation().FindMessageList(d.ctx(), []*sdk_params_callback.ConversationArgs{
 		{ConversationID: conversation, ClientMsgIDList: []string{clientMsgID}}})
 	if err != nil || len(res.FindResultItems) == 0 || len(res.FindResultItems[0].MessageList) == 0 {
-		return nil
+		return &sdk_struct.MsgStruct{}
 	}
 	return res.FindResultItems[0].MessageList[0]
 }
