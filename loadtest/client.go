@@ -24,9 +24,10 @@ type sdk struct {
 	variant  wire.Variant
 	platform im.Platform
 	query    string // what follows the user's own parameters
+	stencil  bool   // compress by stencil
 }
 
-func newSDK(kind, compression string) (sdk, error) {
+func newSDK(kind, compression, compressor string) (sdk, error) {
 	s := sdk{platform: im.PlatformAndroid, query: "&isBackground=false"}
 	switch kind {
 	case "go": // sends no sdkType
@@ -44,6 +45,13 @@ func newSDK(kind, compression string) (sdk, error) {
 	case "none":
 	default:
 		return s, fmt.Errorf("--compression %q: gzip or none", compression)
+	}
+	switch compressor {
+	case "stencil": // base64 in JSON moves with every byte: no equal parts
+		s.stencil = s.variant == wire.VariantGzip
+	case "sdk":
+	default:
+		return s, fmt.Errorf("--compressor %q: stencil or sdk", compressor)
 	}
 	return s, nil
 }
@@ -136,9 +144,11 @@ type composer struct {
 	request wire.Request
 	incr0   int64 // msgIncr is userID_<incr0 + number>
 	data    []byte
-	idAt    int // of clientMsgID in data
-	textAt  int // of the number in data
-	fixed   int // bytes of data before createTime
+	idAt    int      // of clientMsgID in data
+	textAt  int      // of the number in data
+	fixed   int      // bytes of data before createTime
+	stencil *stencil // nil: every message runs through the compressor, if it is compressed
+	plain   []byte   // the message before the stencil
 	out     []byte
 }
 
@@ -159,7 +169,7 @@ func newComposer(s sdk, from, to *account, names naming, t *text, incr0 int64) (
 	if err != nil {
 		return nil, err
 	}
-	return &composer{
+	c := &composer{
 		variant: s.variant,
 		names:   names,
 		text:    t,
@@ -169,7 +179,11 @@ func newComposer(s sdk, from, to *account, names naming, t *text, incr0 int64) (
 		idAt:    bytes.Index(data, []byte(placeholder)),
 		textAt:  bytes.Index(data, t.bytes) + t.at,
 		fixed:   len(data),
-	}, nil
+	}
+	if s.stencil {
+		err = c.precompress(incr0)
+	}
+	return c, err
 }
 
 // createTimeField is MsgData.createTime's number.
@@ -188,8 +202,40 @@ func (c *composer) compose(n, nowNanos int64) ([]byte, error) {
 	r.MsgIncr = append(append(r.MsgIncr[:0], r.SendID...), '_')
 	r.MsgIncr = strconv.AppendInt(r.MsgIncr, c.incr0+n, 10)
 	var err error
-	c.out, err = wire.AppendRequest(c.out[:0], c.variant, r)
+	if c.stencil == nil {
+		c.out, err = wire.AppendRequest(c.out[:0], c.variant, r)
+		return c.out, err
+	}
+	c.plain, err = wire.AppendRequest(c.plain[:0], c.variant&^wire.VariantGzip, r)
+	c.out = c.stencil.append(c.out[:0], c.plain)
 	return c.out, err
+}
+
+// precompress makes compose use a stencil, for as long as times and numbers keep
+// their width.
+func (c *composer) precompress(nowNanos int64) error {
+	gzipped := c.variant
+	c.variant &^= wire.VariantGzip
+	sample, err := c.compose(0, nowNanos)
+	c.variant = gzipped
+	if err != nil {
+		return err
+	}
+	c.plain = append(c.plain, sample...)
+	own := make([]bool, len(c.plain))
+	data := bytes.Index(c.plain, c.data)
+	mark := func(at, n int) {
+		for i := range n {
+			own[at+i] = true
+		}
+	}
+	mark(bytes.Index(c.plain, c.request.OperationID), len(c.request.OperationID))
+	digits := len(c.request.MsgIncr) - len(c.request.SendID) - 1
+	mark(bytes.Index(c.plain, c.request.MsgIncr)+len(c.request.SendID)+1, digits)
+	mark(data+c.idAt, 32)
+	mark(data+c.textAt, counterDigits)
+	c.stencil = newStencil(c.plain, own, data+c.fixed)
+	return nil
 }
 
 // number is the message that an answer with this msgIncr belongs to; -1 if it was

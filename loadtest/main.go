@@ -46,10 +46,10 @@ const usageText = `usage: loadtest p2p  [flags]   pairs of users write to each o
 
 // options are the flags of every scenario.
 type options struct {
-	ws, api, ops, secret, admin, prefix, sdk, compression, json string
-	serverPID, dialers                                          int
-	seed                                                        uint64
-	duration                                                    time.Duration
+	ws, api, ops, secret, admin, prefix, sdk, compression, compressor, json string
+	serverPID, dialers                                                      int
+	seed                                                                    uint64
+	duration                                                                time.Duration
 }
 
 func (o *options) define(fs *flag.FlagSet) {
@@ -61,6 +61,7 @@ func (o *options) define(fs *flag.FlagSet) {
 	fs.StringVar(&o.prefix, "users-prefix", "load", "user IDs are <prefix>_000000 and up; generators at work together need different ones")
 	fs.StringVar(&o.sdk, "sdk", "go", "SDK to simulate: go (gob) or js (JSON)")
 	fs.StringVar(&o.compression, "compression", "gzip", "gzip, as the SDKs ask for, or none")
+	fs.StringVar(&o.compressor, "compressor", "stencil", "how p2p compresses: stencil, or sdk for a compressor's run per message (dear; js always does)")
 	fs.StringVar(&o.json, "json", "", "write the result to this file")
 	fs.IntVar(&o.serverPID, "server-pid", 0, "the server's process; 0 finds the one that listens at --ws")
 	fs.IntVar(&o.dialers, "dialers", 64, "handshakes in flight")
@@ -147,7 +148,7 @@ func (r *runner) prepare(ctx context.Context, fs *flag.FlagSet) (err error) {
 	if o.duration <= 0 || o.dialers < 1 {
 		return errors.New("--duration and --dialers must be positive")
 	}
-	if r.sdk, err = newSDK(o.sdk, o.compression); err != nil {
+	if r.sdk, err = newSDK(o.sdk, o.compression, o.compressor); err != nil {
 		return err
 	}
 	if r.addr, r.path, err = loopback("--ws", o.ws, "ws"); err != nil {

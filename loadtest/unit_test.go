@@ -5,7 +5,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
+	"io"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -116,5 +118,79 @@ func TestSchedule(t *testing.T) {
 	}
 	if len(seen) != 1000 {
 		t.Errorf("%d different times of 1000", len(seen))
+	}
+}
+
+// A stencil's streams are gzip of exactly the message, about as long as a
+// compressor's, whatever the text.
+func TestStencil(t *testing.T) {
+	s, _ := newSDK("go", "gzip", "stencil")
+	now := time.Now().UnixNano()
+	for _, size := range []int{counterDigits, 200, 1000, 40000, 300000} {
+		c, err := newComposer(s, &account{userID: "load_000000", nickname: "Load 0"}, &account{userID: "load_000001"},
+			naming{rand.Uint64(), rand.Uint64()}, newText(size, rand.New(rand.NewPCG(1, 2))), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range int64(300) {
+			out, err := c.compose(n*n*n, now+n*n*n*n*1e6)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gz, err := gzip.NewReader(bytes.NewReader(out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain, err := io.ReadAll(gz)
+			if err != nil || !bytes.Equal(plain, c.plain) {
+				t.Fatalf("payload %d, message %d: %v, %d bytes of %d", size, n, err, len(plain), len(c.plain))
+			}
+			if size > 300 && n > 3 {
+				break
+			}
+			r, err := wire.DecodeRequest(out, wire.VariantGzip, frameMax)
+			if err != nil || !bytes.Equal(r.Data, c.data) || c.number(r.MsgIncr) != n*n*n {
+				t.Fatalf("payload %d, message %d: %v", size, n, err)
+			}
+			real, _ := wire.AppendRequest(nil, wire.VariantGzip, &c.request)
+			if len(out) > len(real)*13/10 {
+				t.Fatalf("payload %d: %d bytes, a compressor's %d", size, len(out), len(real))
+			}
+		}
+	}
+}
+
+func BenchmarkCompose(b *testing.B) {
+	for _, compressor := range []string{"stencil", "sdk"} {
+		b.Run(compressor, func(b *testing.B) {
+			s, _ := newSDK("go", "gzip", compressor)
+			now := time.Now().UnixNano()
+			c, err := newComposer(s, &account{userID: "load_000000", nickname: "Load 0"}, &account{userID: "load_000001"},
+				naming{rand.Uint64(), rand.Uint64()}, newText(200, rand.New(rand.NewPCG(1, 2))), now)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			n := int64(0)
+			for b.Loop() {
+				n++
+				if _, err := c.compose(n, now+n); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(c.out)), "bytes")
+		})
+		b.Run(compressor+"-inflate", func(b *testing.B) {
+			s, _ := newSDK("go", "gzip", compressor)
+			now := time.Now().UnixNano()
+			c, _ := newComposer(s, &account{userID: "load_000000", nickname: "Load 0"}, &account{userID: "load_000001"},
+				naming{rand.Uint64(), rand.Uint64()}, newText(200, rand.New(rand.NewPCG(1, 2))), now)
+			out, _ := c.compose(1, now)
+			for b.Loop() {
+				if _, err := wire.DecodeRequest(out, wire.VariantGzip, frameMax); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
