@@ -1,18 +1,31 @@
 package storage
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"gannet/core"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// cpuTime is what the process has used, user and system: steadier than the clock on
+// a machine with other work.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 func benchStore(b *testing.B) *Store {
 	b.Helper()
@@ -56,6 +69,7 @@ func BenchmarkAppend(b *testing.B) {
 			var wg sync.WaitGroup
 			b.ReportAllocs()
 			b.ResetTimer()
+			cpu := cpuTime()
 			for a := range appenders {
 				wg.Go(func() {
 					conversation := fmt.Sprintf("si_1000000%04d_2000000%04d", a, a)
@@ -79,9 +93,113 @@ func BenchmarkAppend(b *testing.B) {
 			wg.Wait()
 			b.StopTimer()
 			st := s.Stats()
+			b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
 			b.ReportMetric(float64(st.Batches)/float64(max(1, st.Commits)), "msgs/commit")
 			b.ReportMetric(float64(st.SyncSum.Microseconds())/float64(max(1, st.Commits)), "µs/commit")
 		})
 	}
+}
+
+// fill commits n messages, spread over conversations of 1,000, in large batches.
+func fill(b *testing.B, s *Store, n int) {
+	b.Helper()
+	value := randomValue(300)
+	var hash [16]byte
+	for i := 0; i < n; i += 500 {
+		var ops []core.Op
+		for j := i; j < i+500; j++ {
+			numberHash(&hash, uint64(j))
+			ops = append(ops, messageOps(conversationOf(j), uint64(j%1000+1), &hash, value)...)
+		}
+		if err := s.Append(&core.Batch{Ops: ops}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	done := make(chan error, 1)
+	if err := s.Append(&core.Batch{Done: func(err error) { done <- err }}); err != nil {
+		b.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+}
+
+func conversationOf(i int) string { return fmt.Sprintf("si_10000%05d_20000%05d", i/1000, i/1000) }
+
+// numberHash makes a hash that looks random and is different for each i.
+func numberHash(hash *[16]byte, i uint64) {
+	r := rand.NewPCG(i, 1)
+	binary.LittleEndian.PutUint64(hash[:], r.Uint64())
+	binary.LittleEndian.PutUint64(hash[8:], i)
+}
+
+// BenchmarkRead measures, on 1M messages: the dedup look-up of a message that was
+// not sent before and of one that was, and the newest message of a conversation.
+func BenchmarkRead(b *testing.B) {
+	const messages = 1_000_000
+	s := benchStore(b)
+	fill(b, s, messages)
+	if err := s.db.Compact(b.Context(), []byte{0}, []byte{255}, true); err != nil {
+		b.Fatal(err)
+	}
+	latest := s.Latest()
+	b.Run("GetAbsent", func(b *testing.B) { benchGet(b, latest, messages, messages) })
+	b.Run("GetPresent", func(b *testing.B) { benchGet(b, latest, messages, 0) })
+	b.Run("Last", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := range b.N {
+			r := core.Range{Table: core.TableMessage, Fixed: 1, A: conversationOf(i * 7919 % messages), Reverse: true}
+			seq := uint64(0)
+			err := latest.Scan(r, func(k core.Key, _ []byte) bool { seq = k.N; return false })
+			if err != nil || seq != 1000 {
+				b.Fatal(seq, err)
+			}
+		}
+	})
+	b.Run("Page100", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := range b.N {
+			r := core.Range{Table: core.TableMessage, Fixed: 1, A: conversationOf(i * 7919 % messages), From: 801, To: 900}
+			n := 0
+			if err := latest.Scan(r, func(core.Key, []byte) bool { n++; return true }); err != nil || n != 100 {
+				b.Fatal(n, err)
+			}
+		}
+	})
+	st := s.Stats()
+	b.Logf("disk %d B per message, L0 %d files, %d flushes, %d compactions, filter hits %d misses %d",
+		st.DiskBytes/messages, st.L0Files, st.Flushes, st.Compactions, st.FilterHits, st.FilterMisses)
+}
+
+// benchGet looks up message IDs of known conversations; from is the number of the
+// first, so that those from `messages` on are absent.
+func benchGet(b *testing.B, r core.Reader, messages, from int) {
+	var hash [16]byte
+	b.ReportAllocs()
+	for i := range b.N {
+		n := i * 7919 % messages
+		numberHash(&hash, uint64(n+from))
+		v, err := r.Get(core.Key{Table: core.TableMessageID, A: conversationOf(n), B: string(hash[:])})
+		if err != nil || (v == nil) != (from > 0) {
+			b.Fatal(v, err)
+		}
+	}
+}
+
+// BenchmarkView measures taking and releasing the committed view.
+func BenchmarkView(b *testing.B) {
+	s := benchStore(b)
+	b.Run("Committed", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			s.Committed().Release()
+		}
+	})
+	b.Run("Snapshot", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			s.newView().close()
+		}
+	})
 }

@@ -64,7 +64,6 @@ var rows = [...]row{
 	core.TableGroupRequest:  {'a', "groupRequest", fieldB, false, "an application to join, by group"},
 	core.TableGroupAsked:    {'A', "groupAsked", fieldB, false, "an application to join, by user"},
 	core.TableProfile:       {'p', "profile", 0, false, "the v2 dialect's extra profile fields"},
-	core.TableVisible:       {'s', "visible", fieldB, false, "what a former or late member may see"},
 }
 
 // tableOf finds a table by its prefix byte.

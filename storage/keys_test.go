@@ -128,7 +128,6 @@ var golden = map[core.Table]string{
 	core.TableGroupRequest:  "61 4100 4200",
 	core.TableGroupAsked:    "41 4100 4200",
 	core.TableProfile:       "70 41",
-	core.TableVisible:       "73 4100 4200",
 }
 
 func TestGoldenKeys(t *testing.T) {

@@ -74,6 +74,9 @@ func (v *view) Get(k core.Key) ([]byte, error) {
 	buf := keyBuffers.Get().(*[]byte)
 	defer keyBuffers.Put(buf)
 	*buf = appendKey((*buf)[:0], &k)
+	if k.Table == core.TableMessageID {
+		return v.seek(*buf)
+	}
 	value, closer, err := v.snap.Get(*buf)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
@@ -83,6 +86,24 @@ func (v *view) Get(k core.Key) ([]byte, error) {
 	}
 	owned := append(make([]byte, 0, len(value)), value...)
 	return owned, closer.Close()
+}
+
+// filtered makes an iterator consult the bloom filters of the last level too, where
+// nearly all keys are. Pebble's Get does not.
+var filtered = pebble.IterOptions{UseL6Filters: true}
+
+// seek is Get for a table whose look-ups nearly always miss.
+func (v *view) seek(key []byte) (value []byte, err error) {
+	it, err := v.snap.NewIter(&filtered)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if !it.SeekPrefixGE(key) {
+		return nil, it.Error()
+	}
+	found, err := it.ValueAndErr()
+	return append(make([]byte, 0, len(found)), found...), err
 }
 
 // Scan implements core.Reader.
@@ -207,13 +228,17 @@ func (l latest) Scan(r core.Range, fn func(core.Key, []byte) bool) error {
 		}
 	}
 	err := v.Scan(r, func(k core.Key, value []byte) bool {
-		upTo(&k)
-		if len(queued) > 0 && queued[0].key == k {
-			value, queued = queued[0].value, queued[1:]
+		if upTo(&k); !more {
+			return false
 		}
-		if more && value != nil {
-			more = fn(k, value)
+		if len(queued) > 0 && queued[0].key == k { // replaced or deleted
+			w := queued[0].write
+			if queued = queued[1:]; w.value == nil {
+				return true
+			}
+			value = w.value
 		}
+		more = fn(k, value)
 		return more
 	})
 	if err != nil {
