@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,13 +150,14 @@ func (s *Server) Addr(d core.Dialect) string {
 // After an error some may still be running: core must not be closed under them.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, l := range s.listeners {
+	all := slices.Clone(s.listeners)
+	s.mu.Unlock()
+	for _, l := range all {
 		// Here and not by fasthttp, which forgets a listener that it has not begun to serve.
 		l.ln.Close()
 	}
 	var errs []error
-	for _, l := range s.listeners {
+	for _, l := range all {
 		if err := l.http.ShutdownWithContext(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, fmt.Errorf("api: shut down %s: %w", l.ln.Addr(), err))
 			continue

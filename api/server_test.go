@@ -361,6 +361,9 @@ func TestShutdown(t *testing.T) {
 			t.Fatal("still accepting")
 		}
 	}
+	if st := r.api.Stats(); st.Conns == 0 { // counters can be read while draining
+		t.Errorf("%+v", st)
+	}
 	select {
 	case err := <-down:
 		t.Fatalf("did not wait: %v", err)
