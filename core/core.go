@@ -100,12 +100,13 @@ type Core struct {
 	// Set once by Start.
 	sink Sink
 
-	stripes  stripes  // one lock per group of users and groups: who decides about them
-	shards   shards   // conversation states
-	tokens   tokens   // states of issued tokens
-	presence presence // who is online where
-	pairs    epochs   // when what is cached about a user went stale
-	inFlight gate     // bound on decided, undelivered messages
+	stripes  stripes     // one lock per group of users and groups: who decides about them
+	shards   shards      // conversation states
+	tokens   tokens      // states of issued tokens
+	presence presence    // who is online where
+	groups   groupStates // members of the groups in use
+	pairs    epochs      // when what is cached about a user went stale
+	inFlight gate        // bound on decided, undelivered messages
 	deliver  []*deliverer
 	jobs     *jobs // work that a loop started but must not wait for
 	idNext   atomic.Uint64
@@ -128,6 +129,7 @@ func New(o Options) (*Core, error) {
 	c.inFlight.init(o.InFlightBytes)
 	c.shards.init(o.HotStates)
 	c.presence.init()
+	c.groups.init()
 	if err := c.tokens.load(o.Store, c.nowMS()/1000); err != nil {
 		return nil, fmt.Errorf("core: load tokens: %w", err)
 	}

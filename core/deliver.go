@@ -102,9 +102,12 @@ func (d *deliverer) deliverOne(m *message) {
 	if m.reply != nil {
 		d.answer(m.reply, m.serverID, m)
 	}
+	group := d.group(m)
 	d.refs = d.refs[:0]
 	for _, user := range m.to {
-		d.refs = d.c.presence.appendSessions(d.refs, user)
+		if group == nil || !group.has(user) {
+			d.refs = d.c.presence.appendSessions(d.refs, user)
+		}
 	}
 	for _, r := range d.refs {
 		if r.Background && r.PlatformID() == im.PlatformIOS {
@@ -117,17 +120,41 @@ func (d *deliverer) deliverOne(m *message) {
 		d.byVariant[r.ref.Variant] = append(d.byVariant[r.ref.Variant], r.ref)
 	}
 	for v, refs := range d.byVariant {
-		if len(refs) == 0 {
-			continue
+		if len(refs) > 0 {
+			to := make([]SessionRef, len(refs))
+			copy(to, refs)
+			d.pushTo(m, wire.Variant(v), to)
+			d.byVariant[v] = refs[:0]
 		}
-		start := len(d.frames)
-		d.frames = wire.AppendPush(d.frames, wire.Variant(v), m.operationID(), m.conv, m.data)
-		to := make([]SessionRef, len(refs))
-		copy(to, refs)
-		d.round = append(d.round, Delivery{Frame: d.frames[start:len(d.frames):len(d.frames)], To: to})
-		d.c.stats.pushes.Add(uint64(len(refs)))
-		d.byVariant[v] = refs[:0]
 	}
+	if group != nil {
+		for v, to := range group.sessions().byVariant {
+			if len(to) > 0 {
+				d.pushTo(m, wire.Variant(v), to)
+			}
+		}
+	}
+}
+
+// group returns the group that m goes to, if any. A failing read leaves the
+// members to find the message by its seq.
+func (d *deliverer) group(m *message) *groupState {
+	if m.toGroup == "" {
+		return nil
+	}
+	g, err := d.c.deliveryGroup(m.toGroup)
+	if err != nil {
+		d.c.log.Error("deliver: group not read", "group", m.toGroup, "error", err)
+	}
+	return g
+}
+
+// pushTo adds the push of m to the round; to must not change any more.
+func (d *deliverer) pushTo(m *message, v wire.Variant, to []SessionRef) {
+	start := len(d.frames)
+	d.frames = wire.AppendPush(d.frames, v, m.operationID(), m.conv, m.data)
+	d.round = append(d.round, Delivery{Frame: d.frames[start:len(d.frames):len(d.frames)], To: to})
+	d.c.stats.pushes.Add(uint64(len(to)))
 }
 
 // operationID is the trace of the request that made the message.

@@ -14,7 +14,16 @@ import (
 // Group states (GroupInfo.status).
 const (
 	groupNormal    = 0
+	groupBanned    = 1
 	groupDismissed = 2
+	groupMuted     = 3
+)
+
+// Who may enter without approval (GroupInfo.needVerification).
+const (
+	verifyApplicants = 0 // applicants need approval, the invited enter
+	verifyAll        = 1
+	verifyNone       = 2
 )
 
 // membersBatchMax bounds the groups of one members batch; the SDK asks for 500.

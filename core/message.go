@@ -83,12 +83,22 @@ type tx struct {
 	bumps map[versionSet]*setBump
 	msgs  []*message
 	reads []readMove
+	holds []string // conversations whose shards are locked though no message goes there
+	late  []lateOp
 	users []string // whose cached facts go stale
 	after []func() // run once queued, still under the stripes: caches that follow the store
 
 	done  chan error // receives the outcome when somebody waits
 	batch Batch
 	opBuf [4]Op
+}
+
+// lateOp writes what depends on where the transaction's messages stand: it runs
+// when they are placed, with the last seq of conv, whose shard the transaction
+// holds.
+type lateOp struct {
+	conv  string
+	write func(maxSeq int64) error
 }
 
 func (c *Core) newTx() *tx {
@@ -185,15 +195,15 @@ func (t *tx) queue() error {
 // decide gives every message its place. On success it returns with the shards
 // locked, so that batches are queued in the order of their seqs.
 func (t *tx) decide() (unlock func(), err error) {
-	if len(t.msgs) == 0 && len(t.reads) == 0 {
-		return func() {}, nil
-	}
 	locked := make([]int, 0, 4)
 	for _, m := range t.msgs {
 		locked = append(locked, shardIndex(m.conv))
 	}
 	for _, r := range t.reads {
 		locked = append(locked, shardIndex(r.conv))
+	}
+	for _, conv := range t.holds {
+		locked = append(locked, shardIndex(conv))
 	}
 	slices.Sort(locked)
 	locked = slices.Compact(locked)
@@ -226,6 +236,16 @@ func (t *tx) decide() (unlock func(), err error) {
 		if err := t.c.place(t, m, now); err != nil {
 			// Only a read error gets here; the store is failing. Seqs already given in
 			// this loop are lost with it.
+			unlock()
+			return nil, err
+		}
+	}
+	for _, l := range t.late {
+		st, err := t.c.conversationLocked(&t.c.shards.all[shardIndex(l.conv)], l.conv)
+		if err == nil {
+			err = l.write(st.maxSeq)
+		}
+		if err != nil {
 			unlock()
 			return nil, err
 		}

@@ -18,10 +18,30 @@ type noticeRule struct {
 
 // noticeRules are OpenIM's defaults. A type that is not listed is online only.
 var noticeRules = map[int32]noticeRule{
-	im.NotifyPrivateChat: {asMessage: true},
-	im.NotifyRevoke:      {reliable: true},
-	im.NotifyDeleteMsgs:  {reliable: true},
-	im.NotifyHasRead:     {reliable: true},
+	im.NotifyFriendApproved:    {asMessage: true, offlinePush: true},
+	im.NotifyFriendAdded:       {asMessage: true},
+	im.NotifyFriendRejected:    {offlinePush: true},
+	im.NotifyFriendApplied:     {offlinePush: true},
+	im.NotifyGroupCreated:      {asMessage: true},
+	im.NotifyGroupApplied:      {offlinePush: true},
+	im.NotifyMemberQuit:        {asMessage: true},
+	im.NotifyGroupAccepted:     {offlinePush: true},
+	im.NotifyGroupRejected:     {offlinePush: true},
+	im.NotifyGroupTransferred:  {asMessage: true},
+	im.NotifyMemberKicked:      {asMessage: true},
+	im.NotifyMemberInvited:     {asMessage: true},
+	im.NotifyMemberEnter:       {asMessage: true},
+	im.NotifyGroupDismissed:    {asMessage: true},
+	im.NotifyMemberMuted:       {asMessage: true},
+	im.NotifyMemberUnmuted:     {asMessage: true},
+	im.NotifyGroupMuted:        {asMessage: true},
+	im.NotifyGroupUnmuted:      {asMessage: true},
+	im.NotifyGroupAnnouncement: {asMessage: true},
+	im.NotifyGroupName:         {asMessage: true},
+	im.NotifyPrivateChat:       {asMessage: true},
+	im.NotifyRevoke:            {reliable: true},
+	im.NotifyDeleteMsgs:        {reliable: true},
+	im.NotifyHasRead:           {reliable: true},
 }
 
 // notice is a notification to be sent: a fact that clients' lists or messages
@@ -34,6 +54,7 @@ type notice struct {
 	detail any
 	rule   *noticeRule // nil: as in noticeRules
 	trace  string      // operationID
+	extra  []string    // users who get it although they are not in the group
 }
 
 // noticeOptions is the options map of a notification: every key is written,
@@ -67,16 +88,16 @@ func (t *tx) notify(n notice) error {
 	}
 	if rule.asMessage {
 		d.Options = map[string]bool{im.OptOfflinePush: rule.offlinePush, im.OptUnreadCount: true}
-		if err := t.sendOwn(d, n.trace); err != nil {
+		if err := t.sendOwn(d, n); err != nil {
 			return err
 		}
 	}
 	d.Options = noticeOptions(rule)
-	return t.sendOwn(d, n.trace)
+	return t.sendOwn(d, n)
 }
 
 // sendOwn adds a message that the server made. It has no resends, so no dedup key.
-func (t *tx) sendOwn(d *sdkws.MsgData, trace string) error {
+func (t *tx) sendOwn(d *sdkws.MsgData, n notice) error {
 	d.ClientMsgID = t.c.newID()
 	body, err := proto.Marshal(d)
 	if err != nil {
@@ -86,8 +107,9 @@ func (t *tx) sendOwn(d *sdkws.MsgData, trace string) error {
 	if err != nil {
 		return err
 	}
-	m.trace = trace
+	m.trace = n.trace
 	t.address(m)
+	m.to = append(m.to, n.extra...)
 	m.key = msgKey{}
 	if m.stored && m.readOwn && d.SessionType == im.SingleChat {
 		if err := t.pairRows(d.SendID, d.RecvID); err != nil {

@@ -39,7 +39,6 @@ const (
 	TableGroupRequest                   // A=groupID, B=userID → sdkws.GroupRequest
 	TableGroupAsked                     // A=userID, B=groupID → empty: finds the applications of a user
 	TableProfile                        // A=userID → the v2 dialect's extra profile fields
-	TableVisible                        // A=groupID, B=userID → visible range of a former or late member
 	tableEnd                            // one past the last table
 )
 

@@ -97,6 +97,7 @@ func (p *presence) change(user string, edit func([]SessionRef) []SessionRef) (be
 // client comes back.
 func (c *Core) Connect(userID string, ref SessionRef) {
 	before, tell, now := c.presence.change(userID, func(refs []SessionRef) []SessionRef { return append(refs, ref) })
+	c.presenceChanged(userID)
 	c.tellWatchers(userID, tell, now)
 	if e, ok := c.tokens.get(ref.Token); ok && e.state == tokenKicked {
 		// Kicked between the handshake's check and now: whoever did it may have
@@ -119,6 +120,7 @@ func (c *Core) Disconnect(userID string, ref SessionRef) {
 	_, tell, now := c.presence.change(userID, func(refs []SessionRef) []SessionRef {
 		return slices.DeleteFunc(refs, func(r SessionRef) bool { return r.ID == ref.ID })
 	})
+	c.presenceChanged(userID)
 	c.tellWatchers(userID, tell, now)
 	c.unwatchAll(ref)
 }
@@ -166,6 +168,7 @@ func (c *Core) SetBackground(from Caller, ref SessionRef, req *sdkws.SetAppBackg
 		return im.ErrNoPermission.With("userID is not the session's user")
 	}
 	c.presence.change(from.UserID, func(refs []SessionRef) []SessionRef {
+		refs = slices.Clone(refs)
 		for i := range refs {
 			if refs[i].ID == ref.ID {
 				refs[i].Background = req.IsBackground
@@ -173,6 +176,7 @@ func (c *Core) SetBackground(from Caller, ref SessionRef, req *sdkws.SetAppBackg
 		}
 		return refs
 	})
+	c.presenceChanged(from.UserID)
 	return nil
 }
 

@@ -3,7 +3,6 @@ package core
 import (
 	"encoding/binary"
 	"fmt"
-	"strings"
 
 	"github.com/openimsdk/protocol/conversation"
 	"github.com/openimsdk/protocol/msg"
@@ -457,8 +456,3 @@ func (t *tx) pairRows(a, b string) error {
 // userName is the stripe of a user, groupName that of a group.
 func userName(id string) string  { return "u" + id }
 func groupName(id string) string { return "g" + id }
-
-// submitGroup is submit for a group's chat.
-func (c *Core) submitGroup(_ *tx, m *message, _ bool) (outcome, error) {
-	return queued, im.ErrGroupIDNotFound.With("group %s not found", strings.ToValidUTF8(m.toGroup, "?"))
-}

@@ -12,6 +12,38 @@ const (
 	ContentOANotification   = 1400
 	ContentNotificationBase = 1000
 
+	NotifyFriendApproved    = 1201
+	NotifyFriendRejected    = 1202
+	NotifyFriendApplied     = 1203
+	NotifyFriendAdded       = 1204
+	NotifyFriendDeleted     = 1205
+	NotifyFriendRemark      = 1206
+	NotifyBlackAdded        = 1207
+	NotifyBlackDeleted      = 1208
+	NotifyFriendInfoUpdated = 1209
+	NotifyFriendsUpdated    = 1210
+
+	NotifyGroupCreated      = 1501
+	NotifyGroupInfoSet      = 1502
+	NotifyGroupApplied      = 1503
+	NotifyMemberQuit        = 1504
+	NotifyGroupAccepted     = 1505
+	NotifyGroupRejected     = 1506
+	NotifyGroupTransferred  = 1507
+	NotifyMemberKicked      = 1508
+	NotifyMemberInvited     = 1509
+	NotifyMemberEnter       = 1510
+	NotifyGroupDismissed    = 1511
+	NotifyMemberMuted       = 1512
+	NotifyMemberUnmuted     = 1513
+	NotifyGroupMuted        = 1514
+	NotifyGroupUnmuted      = 1515
+	NotifyMemberInfoSet     = 1516
+	NotifyMemberSetAdmin    = 1517
+	NotifyMemberSetOrdinary = 1518
+	NotifyGroupAnnouncement = 1519
+	NotifyGroupName         = 1520
+
 	NotifyUserInfoUpdated     = 1303
 	NotifyCommandAdd          = 1305
 	NotifyCommandDelete       = 1306
