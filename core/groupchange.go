@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/openimsdk/protocol/conversation"
 	"github.com/openimsdk/protocol/group"
