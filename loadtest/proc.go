@@ -206,14 +206,16 @@ func readHeap(ctx context.Context, ops string) (heap, error) {
 // machine says where a result was measured.
 type machine struct {
 	CPU    string `json:"cpu"`
-	Cores  int    `json:"cores"` // that this process may use
+	Cores  int    `json:"cores"` // of the machine, whatever this process may use
 	Memory int64  `json:"memoryBytes"`
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
 }
 
 func thisMachine() machine {
-	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), CPU: fieldOf("/proc/cpuinfo", "model name")}
+	m := machine{Go: runtime.Version(), CPU: fieldOf("/proc/cpuinfo", "model name")}
+	cpus, _ := os.ReadFile("/proc/cpuinfo")
+	m.Cores = max(runtime.NumCPU(), bytes.Count(cpus, []byte("processor\t")))
 	kb, _ := strconv.ParseInt(strings.TrimSuffix(fieldOf("/proc/meminfo", "MemTotal"), " kB"), 10, 64)
 	m.Memory = kb << 10
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
