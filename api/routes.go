@@ -1,8 +1,6 @@
 package api
 
-import (
-	"gannet/core"
-)
+import "gannet/core"
 
 // routes is the v3 API: what answers each path, and what a caller must show
 // first. All are POST. TestRoutes prints it to testdata/routes.txt, which doubles
@@ -74,6 +72,9 @@ func routes(c *core.Core) map[string]route {
 		"/group/get_joined_group_list":               {accessToken, handle(c.GetJoinedGroupList)},
 		"/group/get_full_join_group_ids":             {accessToken, handle(c.GetFullJoinGroupIDs)},
 		"/group/get_incremental_group_members_batch": {accessToken, handle(c.BatchGetIncrementalGroupMember)},
+		"/group/get_group_member_list":               {accessToken, handle(c.GetGroupMemberList)},
+		"/group/get_full_group_member_user_ids":      {accessToken, handle(c.GetFullGroupMemberUserIDs)},
+		"/group/get_group_members_info":              {accessToken, handle(c.GetGroupMembersInfo)},
 		"/group/get_recv_group_applicationList":      {accessToken, handle(c.GetGroupApplicationList)},
 		"/group/get_user_req_group_applicationList":  {accessToken, handle(c.GetUserReqApplicationList)},
 		"/group/get_groups_info":                     {accessToken, handle(c.GetGroupsInfo)},
