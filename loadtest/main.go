@@ -77,6 +77,7 @@ type runner struct {
 	path   string
 	api    *api
 	server *process
+	known  usage // of the server when it was last read; one goroutine reads it
 	report *report
 	log    io.Writer
 }
@@ -84,13 +85,12 @@ type runner struct {
 // progress prints a line for somebody who watches.
 func (r *runner) progress(format string, args ...any) { fmt.Fprintf(r.log, format+"\n", args...) }
 
-// usage is the server's; zero once it is gone.
+// usage is the server's; the last one known once it is gone.
 func (r *runner) usage() usage {
-	u, err := r.server.usage()
-	if err != nil {
-		return usage{}
+	if u, err := r.server.usage(); err == nil && u.rss > 0 {
+		r.known = u
 	}
-	return u
+	return r.known
 }
 
 // execute runs the scenario that args name and returns its report, if there is
