@@ -29,9 +29,19 @@ func (t *tx) befriend(owner, friend, operator string, source int32) (bool, error
 	if err := t.putProto(k, row); err != nil {
 		return false, err
 	}
+	t.put(Key{Table: TableFriendOf, A: friend, B: owner}, []byte{})
 	t.touch(owner)
 	_, err = t.bump(friendsOf(owner), change{changeInsert, friend})
 	return true, err
+}
+
+// unfriend takes friend off owner's list, where he must be.
+func (t *tx) unfriend(owner, friend string) error {
+	t.del(Key{Table: TableFriend, A: owner, B: friend})
+	t.del(Key{Table: TableFriendOf, A: friend, B: owner})
+	t.touch(owner)
+	_, err := t.bump(friendsOf(owner), change{changeDelete, friend})
+	return err
 }
 
 // befriendBoth makes a and b friends of each other; true when either was not.
@@ -262,9 +272,7 @@ func (c *Core) DeleteFriend(from Caller, req *relation.DeleteFriendReq) (*relati
 		if err != nil || !had {
 			return err
 		}
-		t.del(Key{Table: TableFriend, A: req.OwnerUserID, B: req.FriendUserID})
-		t.touch(req.OwnerUserID)
-		if _, err := t.bump(friendsOf(req.OwnerUserID), change{changeDelete, req.FriendUserID}); err != nil {
+		if err := t.unfriend(req.OwnerUserID, req.FriendUserID); err != nil {
 			return err
 		}
 		return t.notify(notice{

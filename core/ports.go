@@ -30,6 +30,7 @@ const (
 	TableVersionLog                     // A=versioned set, N=version → what changed at that version
 	TableCommand                        // A=userID, B=type and uuid → user.CommandInfoResp
 	TableFriend                         // A=owner, B=friend → sdkws.FriendInfo
+	TableFriendOf                       // A=friend, B=owner → empty: finds the lists a user is in
 	TableBlack                          // A=owner, B=blocked user → sdkws.BlackInfo
 	TableFriendRequest                  // A=to, B=from → sdkws.FriendRequest
 	TableFriendAsked                    // A=from, B=to → empty: finds the requests a user sent

@@ -174,6 +174,7 @@ func describeMsg(m *sdkws.MsgData) string {
 func (s *script) start() {
 	o := s.options
 	o.Store, o.Clock, o.Logger = s.store, s.clock, slog.New(slog.DiscardHandler)
+	o.Deliverers = 1 // one order of frames in every run
 	o.Secret, o.Admins = "secret", []string{"admin"}
 	c, err := New(o)
 	if err != nil {

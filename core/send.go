@@ -428,7 +428,15 @@ func (t *tx) inboxRow(user string, m *message) error {
 	if err != nil || b != nil {
 		return err
 	}
+	// Older messages without a row are those of a deleted user of the same name.
+	p, err := t.c.position(m.conv)
+	if err != nil {
+		return err
+	}
 	row := &conversation.Conversation{OwnerUserID: user, ConversationID: m.conv, ConversationType: m.head.SessionType}
+	if p.maxSeq > 0 {
+		row.MinSeq = p.maxSeq + 1
+	}
 	if m.rec.kind == kindGroup {
 		row.GroupID = m.rec.a
 	} else {

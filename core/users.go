@@ -227,11 +227,16 @@ func (c *Core) updateUser(from Caller, id string, edit func(*sdkws.UserInfo)) er
 	if err := from.self(id); err != nil {
 		return err
 	}
-	return c.update([]string{userName(id)}, func(t *tx) error {
+	who, err := c.whoSees(id)
+	if err != nil {
+		return err
+	}
+	return c.update(who.names(id), func(t *tx) error {
 		u, err := c.mustUser(c.store.Latest(), id)
 		if err != nil {
 			return err
 		}
+		name, face := u.Nickname, u.FaceURL
 		edit(u)
 		if err := checkProfile(u); err != nil {
 			return err
@@ -243,11 +248,100 @@ func (c *Core) updateUser(from Caller, id string, edit func(*sdkws.UserInfo)) er
 			return err
 		}
 		t.touch(id)
-		return t.notify(notice{
+		err = t.notify(notice{
 			kind: im.NotifyUserInfoUpdated, from: from.UserID, to: id, trace: from.OperationID,
 			detail: &sdkws.UserInfoUpdatedTips{UserID: id},
 		})
+		if err != nil || (name == u.Nickname && face == u.FaceURL) {
+			return err
+		}
+		return t.tellRenamed(from, id, who)
 	})
+}
+
+// audience is who shows a user's name: those who have him as a friend, and his
+// groups. It is read before the stripes are taken; whoever comes in between reads
+// the new name anyway.
+type audience struct {
+	owners []string
+	groups []string
+}
+
+func (c *Core) whoSees(id string) (a audience, err error) {
+	r := c.store.Latest()
+	if a.owners, err = second(r, TableFriendOf, id); err != nil {
+		return a, err
+	}
+	a.groups, err = second(r, TableJoined, id)
+	return a, err
+}
+
+// second lists the second key fields of a table's records under first.
+func second(r Reader, table Table, first string) (ids []string, err error) {
+	err = r.Scan(Range{Table: table, Fixed: 1, A: first}, func(k Key, _ []byte) bool {
+		ids = append(ids, k.B)
+		return true
+	})
+	return ids, err
+}
+
+// names lists the stripes of id and of all who see him.
+func (a audience) names(id string) []string {
+	names := []string{userName(id)}
+	for _, o := range a.owners {
+		names = append(names, userName(o))
+	}
+	for _, g := range a.groups {
+		names = append(names, groupName(g))
+	}
+	return names
+}
+
+// tellRenamed moves the versions of the lists that show id's name and tells
+// their owners (1209) and groups (1516).
+func (t *tx) tellRenamed(from Caller, id string, who audience) error {
+	for _, owner := range who.owners {
+		if ok, err := t.isFriend(owner, id); err != nil || !ok {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := t.bump(friendsOf(owner), change{changeUpdate, id}); err != nil {
+			return err
+		}
+		err := t.notify(notice{
+			kind: im.NotifyFriendInfoUpdated, from: from.UserID, to: owner, trace: from.OperationID,
+			detail: &sdkws.UserInfoUpdatedTips{UserID: id},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, groupID := range who.groups {
+		info, err := t.c.group(t.c.store.Latest(), groupID)
+		if err != nil {
+			return err
+		}
+		if info == nil {
+			continue
+		}
+		g := &groupTx{tx: t, from: from, info: info, now: t.c.nowMS()}
+		m, err := g.member(id)
+		if err != nil {
+			return err
+		}
+		if m == nil || (m.Nickname != "" && m.FaceURL != "") {
+			continue
+		}
+		if _, err := g.bump(membersOf(groupID), change{changeUpdate, id}); err != nil {
+			return err
+		}
+		if err := g.tellMemberInfo(im.NotifyMemberInfoSet, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // GetDesignateUsers answers the profiles of known users, in the order asked.

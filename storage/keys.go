@@ -55,6 +55,7 @@ var rows = [...]row{
 	core.TableVersionLog:    {'l', "versionLog", fieldN, false, "what changed at a version"},
 	core.TableCommand:       {'k', "command", fieldB, false, "a user command"},
 	core.TableFriend:        {'f', "friend", fieldB, false, "a friendship, seen by its owner"},
+	core.TableFriendOf:      {'F', "friendOf", fieldB, false, "a friendship, seen by the friend"},
 	core.TableBlack:         {'b', "black", fieldB, false, "a block"},
 	core.TableFriendRequest: {'q', "friendRequest", fieldB, false, "a friend request, by addressee"},
 	core.TableFriendAsked:   {'Q', "friendAsked", fieldB, false, "a friend request, by sender"},

@@ -119,6 +119,7 @@ var golden = map[core.Table]string{
 	core.TableVersionLog:    "6c 4100 0000000000000102",
 	core.TableCommand:       "6b 4100 4200",
 	core.TableFriend:        "66 4100 4200",
+	core.TableFriendOf:      "46 4100 4200",
 	core.TableBlack:         "62 4100 4200",
 	core.TableFriendRequest: "71 4100 4200",
 	core.TableFriendAsked:   "51 4100 4200",
