@@ -53,7 +53,7 @@ func TestImports(t *testing.T) {
 			return err
 		}
 		if d.IsDir() {
-			if name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || name == "e2e" || name == "internal/hold") {
+			if name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || name == "e2e") {
 				return fs.SkipDir
 			}
 			return nil

@@ -115,6 +115,8 @@ var metrics = []metric{
 		func(s *snapshot) uint64 { return s.core.Kicked }),
 	count("gannet_core_kick_overflow_total", "Logins refused because too many kicks were waiting.",
 		func(s *snapshot) uint64 { return s.core.KickOverflow }),
+	count("gannet_core_marks_lost_total", "At-marks not set because too many jobs were waiting.",
+		func(s *snapshot) uint64 { return s.core.MarksLost }),
 	gauge("gannet_core_in_flight_bytes", "Messages decided and not yet delivered.",
 		func(s *snapshot) int64 { return s.core.InFlightBytes }),
 	gauge("gannet_core_hot_conversations", "Conversation states in memory.",

@@ -330,5 +330,19 @@ func (c *Core) submitGroup(t *tx, m *message, admin bool) (outcome, error) {
 			return out, err
 		}
 	}
-	return queued, c.queueLocked(t, st, m)
+	if err := c.queueLocked(t, st, m); err != nil {
+		return queued, err
+	}
+	if users, all := m.atMarks(); all || len(users) > 0 {
+		group, sender, trace := m.toGroup, string(m.head.SendID), m.operationID()
+		marked := c.jobs.add(func() {
+			if err := c.markAt(group, sender, trace, users, all); err != nil {
+				c.log.Error("at-mark not set", "operationID", trace, "group", group, "error", err)
+			}
+		})
+		if !marked {
+			c.stats.marksLost.Add(1)
+		}
+	}
+	return queued, nil
 }

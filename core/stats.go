@@ -12,6 +12,7 @@ type counters struct {
 	pushes       atomic.Uint64 // frames handed to the sink for receivers
 	kicked       atomic.Uint64 // sessions ended by a newer login or by force
 	kickOverflow atomic.Uint64 // logins refused because too many kicks were waiting
+	marksLost    atomic.Uint64 // at-marks not set because too many jobs were waiting
 }
 
 // Stats is a snapshot of core's counters and sizes.
@@ -19,6 +20,7 @@ type Stats struct {
 	Sent, Repeated, Refused, Busy uint64
 	Delivered, Pushes             uint64
 	Kicked, KickOverflow          uint64
+	MarksLost                     uint64
 
 	InFlightBytes int64 // decided, not yet delivered
 	HotStates     int   // conversation states in memory
@@ -32,7 +34,8 @@ func (c *Core) Stats() Stats {
 	s := Stats{
 		Sent: c.stats.sent.Load(), Repeated: c.stats.repeated.Load(), Refused: c.stats.refused.Load(),
 		Busy: c.stats.busy.Load(), Delivered: c.stats.delivered.Load(), Pushes: c.stats.pushes.Load(),
-		Kicked: c.stats.kicked.Load(), KickOverflow: c.stats.kickOverflow.Load(), Tokens: c.tokens.len(),
+		Kicked: c.stats.kicked.Load(), KickOverflow: c.stats.kickOverflow.Load(),
+		MarksLost: c.stats.marksLost.Load(), Tokens: c.tokens.len(),
 	}
 	c.inFlight.mu.Lock()
 	s.InFlightBytes = c.inFlight.max - c.inFlight.free
