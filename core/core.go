@@ -166,9 +166,13 @@ type Caller struct {
 	OperationID string
 }
 
-// self returns ErrNoPermission unless the caller is userID or an administrator.
+// self returns ErrNoPermission unless the caller is userID or an administrator,
+// and ErrArgs when userID is empty.
 func (f Caller) self(userID string) error {
-	if f.Admin || (f.UserID == userID && userID != "") {
+	if userID == "" {
+		return im.ErrArgs.With("userID is empty")
+	}
+	if f.Admin || f.UserID == userID {
 		return nil
 	}
 	return im.ErrNoPermission.With("user %s may not act for %s", f.UserID, userID)

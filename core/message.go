@@ -26,6 +26,7 @@ type message struct {
 	stored   bool         // has history: gets a seq and is kept
 	readOwn  bool         // the sender has read it (chat, not notification)
 	to       []string     // users who get it on all their sessions
+	toAnyone bool         // the receiver need not be registered
 	toGroup  string       // or: the online members of this group, and to
 	size     int64        // taken from the in-flight gate
 

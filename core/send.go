@@ -67,10 +67,32 @@ func (c *Core) Send(from Caller, ref SessionRef, req *wire.Request) error {
 // SendMsg takes a message from an administrator (REST send_msg); sender and
 // receiver are as the message says. It returns when the message is durable.
 func (c *Core) SendMsg(from Caller, req *msg.SendMsgReq) (*msg.SendMsgResp, error) {
+	d := req.MsgData
+	if d.GetContentType() == im.ContentOANotification {
+		u, err := c.user(c.store.Latest(), d.SendID)
+		if err != nil {
+			return nil, err
+		}
+		if u == nil {
+			return nil, im.ErrUserIDNotFound.With("userID not found: %s", d.SendID)
+		}
+		if u.AppMangerLevel < levelAdmin {
+			return nil, im.ErrNoPermission.With("user %s may not send notifications", d.SendID)
+		}
+	}
+	return c.sendMsg(from, d, false)
+}
+
+// SendMsgLenient is SendMsg as the v2 dialect wants it: the receiver of a single
+// chat need not be registered, and anybody's notice may be sent.
+func (c *Core) SendMsgLenient(from Caller, d *sdkws.MsgData) (*msg.SendMsgResp, error) {
+	return c.sendMsg(from, d, true)
+}
+
+func (c *Core) sendMsg(from Caller, d *sdkws.MsgData, lenient bool) (*msg.SendMsgResp, error) {
 	if err := from.admin(); err != nil {
 		return nil, err
 	}
-	d := req.MsgData
 	if d == nil {
 		return nil, im.ErrArgs.With("msgData is empty")
 	}
@@ -89,7 +111,7 @@ func (c *Core) SendMsg(from Caller, req *msg.SendMsgReq) (*msg.SendMsgResp, erro
 	if err != nil {
 		return nil, err
 	}
-	m.trace = from.OperationID
+	m.trace, m.toAnyone = from.OperationID, lenient
 	m.size = int64(len(m.body)) + messageOverhead
 	c.inFlight.wait()
 	c.inFlight.force(m.size)
@@ -187,7 +209,7 @@ func checkMessage(h *wire.Msg) error {
 	default:
 		return im.ErrArgs.With("sessionType %d is not supported", h.SessionType)
 	}
-	if (h.ContentType == im.ContentOANotification) != (h.SessionType == im.NotificationChat) {
+	if h.ContentType == im.ContentOANotification && h.SessionType != im.NotificationChat {
 		return im.ErrArgs.With("contentType %d and sessionType %d do not go together", h.ContentType, h.SessionType)
 	}
 	return nil
@@ -332,7 +354,7 @@ func (c *Core) pairRulesLocked(t *tx, st *convState, m *message, admin bool) (ou
 	}
 	sender, receiver := string(m.head.SendID), string(m.head.RecvID)
 	to := f.of(m.rec, receiver)
-	if !to.exists {
+	if !to.exists && !m.toAnyone {
 		return queued, im.ErrRecordNotFound.With("user %s not found", receiver)
 	}
 	if !admin && sender != receiver {

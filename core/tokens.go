@@ -285,36 +285,38 @@ func (c *Core) IssueToken(user string, p im.Platform, d Dialect, exclusive bool)
 		if _, err := c.mustUser(c.store.Latest(), user); err != nil {
 			return err
 		}
-		now := c.nowMS()
-		if token, expires, err = c.sign(user, p, d, now/1000, ""); err != nil {
-			return err
-		}
-		if c.admins[user] {
-			return nil
-		}
-		id := tokenID(token)
-		if _, used := c.tokens.get(id); used {
-			// The same second, user and platform: the text would be that of a token
-			// with a life of its own.
-			if token, expires, err = c.sign(user, p, d, now/1000, rand.Text()); err != nil {
-				return err
-			}
-			id = tokenID(token)
-		}
-		list, err := tokensOf(c.store.Latest(), user)
-		if err != nil {
-			return err
-		}
-		fresh := tokenRecord{platform: p, id: id, expiry: uint32(expires), issued: now}
-		for _, rec := range c.outlived(list, p, exclusive, now/1000) {
-			t.writeToken(user, rec)
-		}
-		t.writeToken(user, fresh)
-		return nil
+		token, expires, err = t.issue(user, p, d, exclusive)
+		return err
 	})
 	if err != nil {
 		return "", 0, err
 	}
+	return token, expires, nil
+}
+
+// issue is IssueToken within a transaction that holds the user's stripe.
+func (t *tx) issue(user string, p im.Platform, d Dialect, exclusive bool) (token string, expires int64, err error) {
+	c, now := t.c, t.c.nowMS()
+	if token, expires, err = c.sign(user, p, d, now/1000, ""); err != nil || c.admins[user] {
+		return token, expires, err
+	}
+	id := tokenID(token)
+	if _, used := c.tokens.get(id); used {
+		// The same second, user and platform: the text would be that of a token
+		// with a life of its own.
+		if token, expires, err = c.sign(user, p, d, now/1000, rand.Text()); err != nil {
+			return "", 0, err
+		}
+		id = tokenID(token)
+	}
+	list, err := tokensOf(c.store.Latest(), user)
+	if err != nil {
+		return "", 0, err
+	}
+	for _, rec := range c.outlived(list, p, exclusive, now/1000) {
+		t.writeToken(user, rec)
+	}
+	t.writeToken(user, tokenRecord{platform: p, id: id, expiry: uint32(expires), issued: now})
 	return token, expires, nil
 }
 

@@ -142,24 +142,9 @@ func (c *Core) RegisterUsers(_ Caller, req *user.UserRegisterReq) (*user.UserReg
 	}
 	err := c.update(names, func(t *tx) error {
 		for _, u := range req.Users {
-			old, err := c.user(c.store.Latest(), u.UserID)
-			if err != nil {
+			if err := t.register(u); err != nil {
 				return err
 			}
-			if old != nil {
-				return im.ErrRegisteredAlready.With("userID registered already: %s", u.UserID)
-			}
-			row := &sdkws.UserInfo{
-				UserID: u.UserID, Nickname: u.Nickname, FaceURL: u.FaceURL, Ex: u.Ex, CreateTime: c.nowMS(),
-				AppMangerLevel: u.AppMangerLevel, GlobalRecvMsgOpt: u.GlobalRecvMsgOpt,
-			}
-			if row.AppMangerLevel == 0 || row.AppMangerLevel == levelAdmin {
-				row.AppMangerLevel = levelOrdinary
-			}
-			if err := t.putProto(userKey(u.UserID), row); err != nil {
-				return err
-			}
-			t.touch(u.UserID)
 		}
 		return nil
 	})
@@ -169,22 +154,43 @@ func (c *Core) RegisterUsers(_ Caller, req *user.UserRegisterReq) (*user.UserReg
 	return &user.UserRegisterResp{}, nil
 }
 
+// register writes a new user's row. Nobody becomes an administrator that way.
+func (t *tx) register(u *sdkws.UserInfo) error {
+	old, err := t.c.user(t.c.store.Latest(), u.UserID)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		return im.ErrRegisteredAlready.With("userID registered already: %s", u.UserID)
+	}
+	row := &sdkws.UserInfo{
+		UserID: u.UserID, Nickname: u.Nickname, FaceURL: u.FaceURL, Ex: u.Ex, CreateTime: t.c.nowMS(),
+		AppMangerLevel: u.AppMangerLevel, GlobalRecvMsgOpt: u.GlobalRecvMsgOpt,
+	}
+	if row.AppMangerLevel == 0 || row.AppMangerLevel == levelAdmin {
+		row.AppMangerLevel = levelOrdinary
+	}
+	t.touch(u.UserID)
+	return t.putProto(userKey(u.UserID), row)
+}
+
 // UpdateUserInfo applies the non-empty strings and non-zero numbers given.
 func (c *Core) UpdateUserInfo(from Caller, req *user.UpdateUserInfoReq) (*user.UpdateUserInfoResp, error) {
 	in := req.UserInfo
 	if in == nil {
 		return nil, im.ErrArgs.With("userInfo is empty")
 	}
-	err := c.updateUser(from, in.UserID, func(u *sdkws.UserInfo) {
-		u.Nickname = cmp.Or(in.Nickname, u.Nickname)
-		u.FaceURL = cmp.Or(in.FaceURL, u.FaceURL)
-		u.Ex = cmp.Or(in.Ex, u.Ex)
-		u.GlobalRecvMsgOpt = cmp.Or(in.GlobalRecvMsgOpt, u.GlobalRecvMsgOpt)
-	})
-	if err != nil {
+	if err := c.updateUser(from, in.UserID, func(u *sdkws.UserInfo) { mergeUser(u, in) }); err != nil {
 		return nil, err
 	}
 	return &user.UpdateUserInfoResp{}, nil
+}
+
+func mergeUser(u, in *sdkws.UserInfo) {
+	u.Nickname = cmp.Or(in.Nickname, u.Nickname)
+	u.FaceURL = cmp.Or(in.FaceURL, u.FaceURL)
+	u.Ex = cmp.Or(in.Ex, u.Ex)
+	u.GlobalRecvMsgOpt = cmp.Or(in.GlobalRecvMsgOpt, u.GlobalRecvMsgOpt)
 }
 
 // UpdateUserInfoEx sets exactly the fields given.
@@ -224,6 +230,14 @@ func (c *Core) SetGlobalRecvMessageOpt(from Caller, req *user.SetGlobalRecvMessa
 
 // updateUser edits one profile and tells the user's devices (1303).
 func (c *Core) updateUser(from Caller, id string, edit func(*sdkws.UserInfo)) error {
+	return c.updateUserIn(from, id, func(_ *tx, u *sdkws.UserInfo) error {
+		edit(u)
+		return nil
+	})
+}
+
+// updateUserIn is updateUser for an edit that writes more than the profile.
+func (c *Core) updateUserIn(from Caller, id string, edit func(*tx, *sdkws.UserInfo) error) error {
 	if err := from.self(id); err != nil {
 		return err
 	}
@@ -237,8 +251,7 @@ func (c *Core) updateUser(from Caller, id string, edit func(*sdkws.UserInfo)) er
 			return err
 		}
 		name, face := u.Nickname, u.FaceURL
-		edit(u)
-		if err := checkProfile(u); err != nil {
+		if err := firstError(edit(t, u), checkProfile(u)); err != nil {
 			return err
 		}
 		if u.GlobalRecvMsgOpt < im.RecvNormal || u.GlobalRecvMsgOpt > im.RecvWithoutPush {
