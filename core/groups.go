@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strings"
 
@@ -270,32 +271,36 @@ func (c *Core) GetGroupApplicationList(from Caller, req *group.GetGroupApplicati
 		return nil, err
 	}
 	list, err := ownRows(c, from, req.FromUserID, func(v View) ([]*sdkws.GroupRequest, error) {
-		groups, err := c.joined(v, req.FromUserID)
-		if err != nil {
-			return nil, err
-		}
-		var keys []Key
-		for _, g := range groups {
-			own, err := c.members(v, g.GroupID, []string{req.FromUserID})
-			if err != nil {
-				return nil, err
-			}
-			if len(own) == 0 || own[0].RoleLevel < roleAdmin {
-				continue
-			}
-			err = v.Scan(Range{Table: TableGroupRequest, Fixed: 1, A: g.GroupID}, func(k Key, _ []byte) bool {
-				keys = append(keys, k)
-				return true
-			})
-			if err != nil {
-				return nil, err
-			}
-		}
-		return c.applications(v, keys, req.GroupIDs, req.HandleResults)
+		return c.managedApplications(v, req.FromUserID, req.GroupIDs, req.HandleResults)
 	})
 	return &group.GetGroupApplicationListResp{
 		Total: uint32(len(list)), GroupRequests: page(list, req.Pagination.PageNumber, req.Pagination.ShowNumber),
 	}, err
+}
+
+// managedApplications reads the applications to the groups that user manages.
+func (c *Core) managedApplications(r Reader, user string, groupIDs []string, results []int32) ([]*sdkws.GroupRequest, error) {
+	groups, err := c.joined(r, user)
+	if err != nil {
+		return nil, err
+	}
+	var keys []Key
+	for _, g := range groups {
+		if err := c.mayManage(r, Caller{UserID: user}, g.GroupID); err != nil {
+			if errors.Is(err, im.ErrNoPermission) {
+				continue
+			}
+			return nil, err
+		}
+		applicants, err := second(r, TableGroupRequest, g.GroupID)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range applicants {
+			keys = append(keys, Key{Table: TableGroupRequest, A: g.GroupID, B: id})
+		}
+	}
+	return c.applications(r, keys, groupIDs, results)
 }
 
 // Group roles (GroupMemberFullInfo.roleLevel).
