@@ -220,12 +220,23 @@ func (e *env) eventually(what string, ok func() bool) {
 
 func (e *env) eventuallyIn(d time.Duration, what string, ok func() bool) {
 	e.Helper()
-	for end := time.Now().Add(d); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			e.Fatalf("waited %v in vain: %s", d, what)
-		}
+	if !waited(d, ok) {
+		e.Fatalf("waited %v in vain: %s", d, what)
 	}
 }
+
+// waited waits until ok, at most d, and says whether it came about.
+func waited(d time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(d); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
+// quiet is how long a test watches that something does not happen.
+const quiet = time.Second
 
 // settled waits until value has not changed for d: for things that must not
 // happen, where there is nothing to wait for.
