@@ -87,6 +87,24 @@ func decodeError(body []byte, req any) error {
 	return im.ErrArgs.With("invalid JSON")
 }
 
+// detailOf is what a request error tells about this call.
+func detailOf(err error) string {
+	var e *im.Error
+	if errors.As(err, &e) {
+		return e.Detail
+	}
+	return err.Error()
+}
+
+// codeOf is a request error's number; 0 if err is none.
+func codeOf(err error) int {
+	var e *im.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return 0
+}
+
 // asArgs makes a request's own complaint a request error.
 func asArgs(err error) error {
 	var known *im.Error

@@ -51,7 +51,7 @@ const (
 
 func (a access) String() string { return [...]string{"none", "token", "token or secret"}[a] }
 
-// route is one path of the API.
+// route is one path of the v3 dialect.
 type route struct {
 	access access
 	run    endpoint
@@ -60,8 +60,8 @@ type route struct {
 // errNoRoute is no request error: it is answered as HTTP 404.
 var errNoRoute = errors.New("no such route")
 
-// serve answers one request.
-func (s *Server) serve(ctx *fasthttp.RequestCtx) {
+// serve answers one request; otherwise is the dialect of those that do not tell.
+func (s *Server) serve(ctx *fasthttp.RequestCtx, otherwise core.Dialect) {
 	s.requests.Add(1)
 	setCORS(&ctx.Response.Header)
 	switch {
@@ -71,7 +71,29 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	case !ctx.IsPost():
 		notFound(ctx)
 	default:
-		s.serveV3(ctx)
+		s.dispatch(ctx, otherwise)
+	}
+}
+
+// dispatch chooses the dialect: a path that only one of them has decides alone.
+func (s *Server) dispatch(ctx *fasthttp.RequestCtx, otherwise core.Dialect) {
+	name := string(routePath(ctx.Path()))
+	p := s.routes[name]
+	switch {
+	case p.v2 == nil:
+		s.serveV3(ctx, p.v3)
+	case p.v3 == nil:
+		s.serveV2(ctx, p.v2)
+	default:
+		o, err := parseObject(ctx.PostBody())
+		if err != nil {
+			o = nil
+		}
+		if dialectOf(name, &ctx.Request.Header, o, otherwise) == core.DialectV2 {
+			s.serveV2(ctx, p.v2)
+			return
+		}
+		s.serveV3(ctx, p.v3)
 	}
 }
 
@@ -82,27 +104,33 @@ func notFound(ctx *fasthttp.RequestCtx) {
 }
 
 // serveV3 is the v3 dialect: operationID in the header, the answer in an envelope
-// and HTTP 200 whatever it is.
-func (s *Server) serveV3(ctx *fasthttp.RequestCtx) {
+// and HTTP 200 whatever it is. r is nil for an unknown path.
+func (s *Server) serveV3(ctx *fasthttp.RequestCtx, r *route) {
 	start := time.Now()
 	from := core.Caller{OperationID: string(ctx.Request.Header.Peek("operationID"))}
-	data, err := s.callV3(ctx, &from)
+	data, err := s.callV3(ctx, r, &from)
 	if errors.Is(err, errNoRoute) {
 		notFound(ctx)
 		return
 	}
 	var answer *im.Error
-	cause := err
 	if err != nil && !errors.As(err, &answer) {
 		answer = im.ErrInternal
 	}
 	s.write(ctx, from.OperationID, data, answer)
-	s.record(ctx, &from, start, answer, cause)
+	switch {
+	case answer == nil:
+		s.record(ctx, &from, start, 0, "", nil)
+	case answer.Code == im.ErrInternal.Code:
+		s.record(ctx, &from, start, answer.Code, "", err)
+	default:
+		s.record(ctx, &from, start, answer.Code, answer.Detail, nil)
+	}
 }
 
 // callV3 checks the header and runs the endpoint, in the order that OpenIM's
 // clients expect the failures in: operationID, token, path, body. It fills from.
-func (s *Server) callV3(ctx *fasthttp.RequestCtx, from *core.Caller) (data any, err error) {
+func (s *Server) callV3(ctx *fasthttp.RequestCtx, r *route, from *core.Caller) (data any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.panics.Add(1)
@@ -112,21 +140,21 @@ func (s *Server) callV3(ctx *fasthttp.RequestCtx, from *core.Caller) (data any, 
 	if from.OperationID == "" {
 		return nil, im.ErrArgs.With("header must have operationID")
 	}
-	r, known := s.routes[string(routePath(ctx.Path()))]
-	if !known {
-		r.access = accessToken
+	asked := accessToken
+	if r != nil {
+		asked = r.access
 	}
 	var tokenErr error
-	if r.access != accessNone {
-		if tokenErr = s.identify(ctx.Request.Header.Peek("token"), from); tokenErr != nil && r.access == accessToken {
+	if asked != accessNone {
+		if tokenErr = s.identify(ctx.Request.Header.Peek("token"), from); tokenErr != nil && asked == accessToken {
 			return nil, tokenErr
 		}
 	}
-	if !known {
+	if r == nil {
 		return nil, errNoRoute
 	}
 	data, err = r.run(*from, ctx.PostBody())
-	if r.access == accessMaybe && tokenErr != nil && len(ctx.Request.Header.Peek("token")) > 0 && errors.Is(err, im.ErrNoPermission) {
+	if asked == accessMaybe && tokenErr != nil && len(ctx.Request.Header.Peek("token")) > 0 && errors.Is(err, im.ErrNoPermission) {
 		err = tokenErr // no secret, so the token would have decided
 	}
 	return data, err
@@ -156,12 +184,17 @@ func routePath(path []byte) []byte {
 
 // write makes the envelope the answer.
 func (s *Server) write(ctx *fasthttp.RequestCtx, operationID string, data any, answer *im.Error) {
-	ctx.Response.Header.SetContentType(mimeJSON)
 	body, err := appendEnvelope(ctx.Response.SwapBody(nil)[:0], data, answer)
 	if err != nil {
 		s.log.Error("answer not encodable", "operationID", operationID, "error", err)
 		body, _ = appendEnvelope(body[:0], nil, im.ErrInternal)
 	}
+	finish(ctx, body)
+}
+
+// finish makes body, which is JSON, the answer's.
+func finish(ctx *fasthttp.RequestCtx, body []byte) {
+	ctx.Response.Header.SetContentType(mimeJSON)
 	if len(body) >= gzipFrom && ctx.Request.Header.HasAcceptEncoding("gzip") {
 		ctx.Response.Header.SetContentEncoding("gzip")
 		ctx.Response.SetBodyRaw(fasthttp.AppendGzipBytesLevel(nil, body, fasthttp.CompressBestSpeed))
@@ -172,14 +205,14 @@ func (s *Server) write(ctx *fasthttp.RequestCtx, operationID string, data any, a
 
 // record writes a call's line in the log: what failed at info, what is the
 // server's own fault as an error with its cause, the rest at debug.
-func (s *Server) record(ctx *fasthttp.RequestCtx, from *core.Caller, start time.Time, answer *im.Error, cause error) {
-	level, code, detail := slog.LevelDebug, 0, ""
-	if answer != nil {
+func (s *Server) record(ctx *fasthttp.RequestCtx, from *core.Caller, start time.Time, code int, detail string, cause error) {
+	level := slog.LevelDebug
+	if code != 0 {
 		s.failed.Add(1)
-		level, code, detail = slog.LevelInfo, answer.Code, answer.Detail
-		if code == im.ErrInternal.Code {
-			level, detail = slog.LevelError, cause.Error()
-		}
+		level = slog.LevelInfo
+	}
+	if cause != nil {
+		level, detail = slog.LevelError, cause.Error()
 	}
 	if !s.log.Enabled(context.Background(), level) {
 		return

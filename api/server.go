@@ -63,7 +63,7 @@ type Server struct {
 	opt    Options
 	core   *core.Core
 	log    *slog.Logger
-	routes map[string]route
+	routes map[string]path
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -95,7 +95,7 @@ func (s *Server) Listen(addr string, d core.Dialect) error {
 	if err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
-	l := &listener{dialect: d, ln: ln, http: s.newHTTP(), done: make(chan struct{})}
+	l := &listener{dialect: d, ln: ln, http: s.newHTTP(d), done: make(chan struct{})}
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	s.mu.Unlock()
@@ -108,9 +108,9 @@ func (s *Server) Listen(addr string, d core.Dialect) error {
 	return nil
 }
 
-func (s *Server) newHTTP() *fasthttp.Server {
+func (s *Server) newHTTP(d core.Dialect) *fasthttp.Server {
 	return &fasthttp.Server{
-		Handler:        s.serve,
+		Handler:        func(ctx *fasthttp.RequestCtx) { s.serve(ctx, d) },
 		ErrorHandler:   s.unreadable,
 		HeaderReceived: s.admit,
 		Logger:         slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -27,7 +27,14 @@ func TestRoutes(t *testing.T) {
 	var b strings.Builder
 	table := routes(new(core.Core))
 	for _, path := range slices.Sorted(maps.Keys(table)) {
-		fmt.Fprintf(&b, "%s  %s\n", path, table[path].access)
+		b.WriteString(path)
+		if p := table[path]; p.v3 != nil {
+			fmt.Fprintf(&b, "  v3: %s", p.v3.access)
+		}
+		if p := table[path]; p.v2 != nil {
+			fmt.Fprintf(&b, "  v2: %s", p.v2.who)
+		}
+		b.WriteByte('\n')
 	}
 	const file = "testdata/routes.txt"
 	if *rewrite {
@@ -103,11 +110,14 @@ func TestUserTokenOnEveryRoute(t *testing.T) {
 	r := newRig(t)
 	u := r.user("u1")
 	for path, rt := range r.api.routes {
+		if rt.v3 == nil {
+			continue
+		}
 		a := r.call(path, u, `{}`)
 		if a.Status != 200 || a.ErrCode >= 1501 && a.ErrCode <= 1507 || a.ErrCode == 500 {
 			t.Errorf("%s: %d %s", path, a.Status, a.Body)
 		}
-		if rt.access != accessToken {
+		if rt.v3.access != accessToken {
 			continue
 		}
 		if a := r.call(path, "", `{}`); a.ErrCode != 1001 || !strings.Contains(a.ErrDlt, "token") {
@@ -289,14 +299,14 @@ func TestConnectionLimit(t *testing.T) {
 
 func TestPanicAndInternalError(t *testing.T) {
 	r := newRig(t)
-	r.api.routes["/test/panic"] = route{accessNone, func(core.Caller, []byte) (any, error) { panic("boom") }}
-	r.api.routes["/test/fail"] = route{accessNone, func(core.Caller, []byte) (any, error) {
+	r.api.routes["/test/panic"] = path{v3: &route{accessNone, func(core.Caller, []byte) (any, error) { panic("boom") }}}
+	r.api.routes["/test/fail"] = path{v3: &route{accessNone, func(core.Caller, []byte) (any, error) {
 		return nil, fmt.Errorf("disk 7 of %w", errors.New("the cellar"))
-	}}
-	r.api.routes["/test/wrapped"] = route{accessNone, func(core.Caller, []byte) (any, error) {
+	}}}
+	r.api.routes["/test/wrapped"] = path{v3: &route{accessNone, func(core.Caller, []byte) (any, error) {
 		return nil, fmt.Errorf("in the cellar: %w", im.ErrRecordNotFound.With("no such jar"))
-	}}
-	r.api.routes["/test/encode"] = route{accessNone, func(core.Caller, []byte) (any, error) { return func() {}, nil }}
+	}}}
+	r.api.routes["/test/encode"] = path{v3: &route{accessNone, func(core.Caller, []byte) (any, error) { return func() {}, nil }}}
 	const internal = `{"errCode":500,"errMsg":"ServerInternalError","errDlt":""}`
 	for _, path := range []string{"/test/panic", "/test/fail", "/test/encode"} {
 		if a := r.call(path, "", `{}`); a.Status != 200 || a.Body != internal {
@@ -341,11 +351,11 @@ func TestLogHoldsNoSecret(t *testing.T) {
 func TestShutdown(t *testing.T) {
 	r := newRig(t)
 	entered, release := make(chan struct{}), make(chan struct{})
-	r.api.routes["/test/slow"] = route{accessNone, func(core.Caller, []byte) (any, error) {
+	r.api.routes["/test/slow"] = path{v3: &route{accessNone, func(core.Caller, []byte) (any, error) {
 		close(entered)
 		<-release
 		return nil, nil
-	}}
+	}}}
 	answered := make(chan *answer, 1)
 	go func() { answered <- r.call("/test/slow", "", `{}`) }()
 	<-entered
@@ -382,11 +392,11 @@ func TestShutdown(t *testing.T) {
 func TestShutdownTimeout(t *testing.T) {
 	r := newRig(t)
 	entered, release := make(chan struct{}), make(chan struct{})
-	r.api.routes["/test/slow"] = route{accessNone, func(core.Caller, []byte) (any, error) {
+	r.api.routes["/test/slow"] = path{v3: &route{accessNone, func(core.Caller, []byte) (any, error) {
 		close(entered)
 		<-release
 		return nil, nil
-	}}
+	}}}
 	answered := make(chan *answer, 1)
 	go func() { answered <- r.call("/test/slow", "", `{}`) }()
 	<-entered

@@ -163,7 +163,7 @@ func BenchmarkServe(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				ctx.Response.Reset()
-				r.api.serve(&ctx)
+				r.api.serve(&ctx, core.DialectV3)
 			}
 			if !strings.HasPrefix(string(ctx.Response.Body()), `{"errCode":0`) {
 				b.Fatalf("%s", ctx.Response.Body())
