@@ -1,6 +1,8 @@
 package core
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/openimsdk/protocol/sdkws"
@@ -13,6 +15,7 @@ import (
 type noticeRule struct {
 	reliable    bool // stored with a seq of the n_ conversation; else only for who is online
 	asMessage   bool // also appears as a stored message of the chat
+	first       bool // told before that message: see tellJoined in the rules below
 	offlinePush bool
 }
 
@@ -22,15 +25,15 @@ var noticeRules = map[int32]noticeRule{
 	im.NotifyFriendAdded:       {asMessage: true},
 	im.NotifyFriendRejected:    {offlinePush: true},
 	im.NotifyFriendApplied:     {offlinePush: true},
-	im.NotifyGroupCreated:      {asMessage: true},
+	im.NotifyGroupCreated:      {asMessage: true, first: true},
 	im.NotifyGroupApplied:      {offlinePush: true},
 	im.NotifyMemberQuit:        {asMessage: true},
 	im.NotifyGroupAccepted:     {offlinePush: true},
 	im.NotifyGroupRejected:     {offlinePush: true},
 	im.NotifyGroupTransferred:  {asMessage: true},
 	im.NotifyMemberKicked:      {asMessage: true},
-	im.NotifyMemberInvited:     {asMessage: true},
-	im.NotifyMemberEnter:       {asMessage: true},
+	im.NotifyMemberInvited:     {asMessage: true, first: true},
+	im.NotifyMemberEnter:       {asMessage: true, first: true},
 	im.NotifyGroupDismissed:    {asMessage: true},
 	im.NotifyMemberMuted:       {asMessage: true},
 	im.NotifyMemberUnmuted:     {asMessage: true},
@@ -69,7 +72,7 @@ func noticeOptions(r noticeRule) map[string]bool {
 
 // notify adds n to the transaction: after the change it tells of, in the same
 // commit. A notification that is also a chat message (asMessage) makes that
-// message first; for a pair the caller holds both users' stripes.
+// message too; for a pair the caller holds both users' stripes.
 func (t *tx) notify(n notice) error {
 	rule := noticeRules[n.kind]
 	if n.rule != nil {
@@ -86,14 +89,19 @@ func (t *tx) notify(n notice) error {
 	if n.group != "" {
 		d.SessionType, d.RecvID = im.GroupChat, n.group
 	}
+	kinds := []map[string]bool{noticeOptions(rule)}
 	if rule.asMessage {
-		d.Options = map[string]bool{im.OptOfflinePush: rule.offlinePush, im.OptUnreadCount: true}
+		kinds = append(kinds, map[string]bool{im.OptOfflinePush: rule.offlinePush, im.OptUnreadCount: true})
+		if !rule.first {
+			slices.Reverse(kinds)
+		}
+	}
+	for _, d.Options = range kinds {
 		if err := t.sendOwn(d, n); err != nil {
 			return err
 		}
 	}
-	d.Options = noticeOptions(rule)
-	return t.sendOwn(d, n)
+	return nil
 }
 
 // sendOwn adds a message that the server made. It has no resends, so no dedup key.

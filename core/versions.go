@@ -179,6 +179,9 @@ func (c *Core) diff(view Reader, set versionSet, versionID string, version uint6
 				d.info = true
 			default:
 				if s := seen[id]; s != nil {
+					if kind == changeInsert && s.first != changeInsert {
+						d.order = k.N // the client keeps it where it stood before it left
+					}
 					s.last = kind
 				} else {
 					seen[id] = &span{first: kind, last: kind}
