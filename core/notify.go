@@ -15,8 +15,10 @@ import (
 type noticeRule struct {
 	reliable    bool // stored with a seq of the n_ conversation; else only for who is online
 	asMessage   bool // also appears as a stored message of the chat
-	first       bool // told before that message: see tellJoined in the rules below
 	offlinePush bool
+	// first: told before that message. A client that gets the message first looks
+	// the group up to name its new chat, and then does not report that it joined.
+	first bool
 }
 
 // noticeRules are OpenIM's defaults. A type that is not listed is online only.
