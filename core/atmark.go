@@ -13,6 +13,10 @@ const (
 	atAllAndMe = 3
 )
 
+// atUsersMax is how many users of a message's at-list are looked at, as with
+// OpenIM's REST.
+const atUsersMax = 1000
+
 // atMarks lists whom a group message addresses: members other than the sender,
 // by mark. Called when the message is queued; nil for most messages.
 func (m *message) atMarks() (users []string, all bool) {
@@ -22,11 +26,12 @@ func (m *message) atMarks() (users []string, all bool) {
 	for id := range m.head.AtUserIDs {
 		if string(id) == im.AtAllTag {
 			all = true
-		} else if string(id) != string(m.head.SendID) {
+		} else if string(id) != string(m.head.SendID) && len(users) < atUsersMax {
 			users = append(users, string(id))
 		}
 	}
-	return users, all
+	slices.Sort(users)
+	return slices.Compact(users), all
 }
 
 // markAt marks the conversation for those whom m addresses and tells them (1300).

@@ -35,6 +35,9 @@ func (c *Core) SendBusinessNotification(from Caller, n BusinessNotification) (*m
 	if (n.RecvUserID == "") == (n.RecvGroupID == "") {
 		return nil, im.ErrArgs.With("either recvUserID or recvGroupID must be given")
 	}
+	if len(n.Key)+len(n.Data) > messageMax/4 { // JSON in JSON may be four times as long
+		return nil, im.ErrArgs.With("key and data have more than %d bytes", messageMax/4)
+	}
 	names := []string{userName(n.SendUserID), userName(n.RecvUserID), groupName(n.RecvGroupID)}
 	var sent *message
 	err := c.update(names, func(t *tx) error {

@@ -13,8 +13,12 @@ import (
 // User commands are a small store of a user's own: favourites, notes. The key is
 // (user, type, uuid).
 
-// commandFieldMax bounds uuid, value and ex, in bytes.
-const commandFieldMax = 64 << 10
+// Bounds in bytes: of uuid, value and ex each, and of all of a user's commands
+// together, because clients read them in one answer.
+const (
+	commandFieldMax = 64 << 10
+	commandsMax     = 8 << 20
+)
 
 func commandKey(userID string, kind int32, uuid string) Key {
 	return Key{Table: TableCommand, A: userID, B: strconv.Itoa(int(kind)) + "/" + uuid}
@@ -53,7 +57,7 @@ func (c *Core) editCommand(from Caller, userID string, k Key, tell int32, edit f
 		}
 		if row == nil {
 			t.del(k)
-		} else if err := t.putProto(k, row); err != nil {
+		} else if err := firstError(c.roomForCommand(userID, k, proto.Size(row)), t.putProto(k, row)); err != nil {
 			return err
 		}
 		return t.notify(notice{
@@ -61,6 +65,20 @@ func (c *Core) editCommand(from Caller, userID string, k Key, tell int32, edit f
 			detail: &sdkws.UserCommandAddTips{FromUserID: userID, ToUserID: userID},
 		})
 	})
+}
+
+// roomForCommand fails when the user's commands and one of size under k are too much.
+func (c *Core) roomForCommand(userID string, k Key, size int) error {
+	err := c.store.Latest().Scan(Range{Table: TableCommand, Fixed: 1, A: userID}, func(old Key, v []byte) bool {
+		if old.B != k.B {
+			size += len(v)
+		}
+		return size <= commandsMax
+	})
+	if err == nil && size > commandsMax {
+		err = im.ErrArgs.With("the user's commands have more than %d bytes", commandsMax)
+	}
+	return err
 }
 
 // ProcessUserCommandAdd stores a command, replacing one with the same key.

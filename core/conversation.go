@@ -92,7 +92,7 @@ type convState struct {
 	rec      conversationRecord  // kind is kindNone until the first message
 	maxSeq   int64               // last assigned
 	lastTime int64               // sendTime of maxSeq, ms
-	inFlight int                 // stored messages decided but not delivered yet
+	inFlight int                 // what keeps it in memory: messages decided but not delivered, decisions at work
 	pending  map[msgKey]*message // those of them that may be sent again
 	reads    map[string]readPos
 	facts    *pairFacts

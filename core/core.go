@@ -1,7 +1,6 @@
 package core
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -108,7 +107,8 @@ type Core struct {
 	pairs    epochs      // when what is cached about a user went stale
 	inFlight gate        // bound on decided, undelivered messages
 	deliver  []*deliverer
-	jobs     *jobs // work that a loop started but must not wait for
+	jobs     *jobs // kicks: a loop started them but must not wait for them
+	marks    *jobs // at-marks; apart, so that a flood of them refuses no login
 	idNext   atomic.Uint64
 	stats    counters
 }
@@ -136,7 +136,7 @@ func New(o Options) (*Core, error) {
 	for range o.Deliverers {
 		c.deliver = append(c.deliver, newDeliverer(c))
 	}
-	c.jobs = newJobs()
+	c.jobs, c.marks = newJobs(jobWorkers), newJobs(1)
 	if err := c.createAdmins(); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("core: create administrators: %w", err)
@@ -152,6 +152,7 @@ func (c *Core) Start(s Sink) { c.sink = s }
 // and the API must have stopped calling; the store must still be open.
 func (c *Core) Close() {
 	c.jobs.close()
+	c.marks.close()
 	for _, d := range c.deliver {
 		d.close()
 	}
@@ -227,6 +228,18 @@ func uniqueIDs(ids []string, what string) error {
 	return nil
 }
 
+// listMax bounds the elements of a list that a request names, where the contract
+// sets no smaller bound: it is what one request may cost in reads.
+const listMax = 10_000
+
+// checkList refuses a list of more than listMax elements.
+func checkList(n int, what string) error {
+	if n > listMax {
+		return im.ErrArgs.With("more than %d %s", listMax, what)
+	}
+	return nil
+}
+
 // page returns the elements of s on page number (from 1) of size show.
 func page[T any](s []T, number, show int32) []T {
 	if number < 1 || show < 1 {
@@ -237,11 +250,4 @@ func page[T any](s []T, number, show int32) []T {
 		return nil
 	}
 	return slices.Clone(s[lo:min(lo+int64(show), int64(len(s)))])
-}
-
-// fail logs an error that is no request error and returns what the caller may see.
-func (c *Core) fail(from Caller, what string, err error) error {
-	c.log.LogAttrs(context.Background(), slog.LevelError, what,
-		slog.String("operationID", from.OperationID), slog.String("user", from.UserID), slog.Any("error", err))
-	return im.ErrInternal
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/openimsdk/protocol/sdkws"
@@ -38,8 +39,11 @@ func newDeliverer(c *Core) *deliverer {
 	return d
 }
 
+// delivererOf is the same for a chat and its notification conversation, whose IDs
+// differ in the prefix: what a change tells in both arrives in the order made.
 func (c *Core) delivererOf(conv string) *deliverer {
-	return c.deliver[int(hashOf(conv)>>32)%len(c.deliver)]
+	_, parties, _ := strings.Cut(conv, "_")
+	return c.deliver[int(hashOf(parties)>>32)%len(c.deliver)]
 }
 
 // push queues a message that is durable, or that is not to be stored. It never
@@ -83,8 +87,8 @@ func (d *deliverer) run() {
 // deliverAll hands one round to the sink: everything that was waiting.
 func (d *deliverer) deliverAll(work []*message) {
 	var size int64
-	hint := cap(d.frames)
-	d.frames = make([]byte, 0, min(hint, 1<<20))
+	// As much as the last round took: slow sessions hold on to whole rounds.
+	d.frames = make([]byte, 0, min(len(d.frames), 1<<20))
 	d.round = make([]Delivery, 0, 2*len(work))
 	for _, m := range work {
 		d.deliverOne(m)

@@ -72,6 +72,9 @@ func (c *Core) ApplyToAddFriend(from Caller, req *relation.ApplyToAddFriendReq) 
 	if req.FromUserID == req.ToUserID {
 		return nil, im.ErrCanNotAddYourself
 	}
+	if err := checkTexts(exMax, req.ReqMsg, req.Ex); err != nil {
+		return nil, err
+	}
 	err := c.update([]string{userName(req.FromUserID), userName(req.ToUserID)}, func(t *tx) error {
 		for _, id := range []string{req.FromUserID, req.ToUserID} {
 			if _, err := c.mustUser(c.store.Latest(), id); err != nil {
@@ -130,6 +133,9 @@ func (c *Core) RespondFriendApply(from Caller, req *relation.RespondFriendApplyR
 	if req.HandleResult != resultAgree && req.HandleResult != resultRefuse {
 		return nil, im.ErrArgs.With("handleResult must be 1 or -1")
 	}
+	if err := checkTexts(exMax, req.HandleMsg); err != nil {
+		return nil, err
+	}
 	err := c.update([]string{userName(req.FromUserID), userName(req.ToUserID)}, func(t *tx) error {
 		q := new(sdkws.FriendRequest)
 		ok, err := getProto(c.store.Latest(), Key{Table: TableFriendRequest, A: req.ToUserID, B: req.FromUserID}, q)
@@ -170,6 +176,9 @@ func (c *Core) RespondFriendApply(from Caller, req *relation.RespondFriendApplyR
 
 // agree makes the two friends; a request the other way round is answered with it.
 func (t *tx) agree(from Caller, req *relation.RespondFriendApplyReq, full *sdkws.FriendRequest) error {
+	if _, err := t.c.mustUser(t.c.store.Latest(), req.FromUserID); err != nil {
+		return err
+	}
 	if _, err := t.befriendBoth(req.FromUserID, req.ToUserID, from.UserID, addedByRequest); err != nil {
 		return err
 	}
@@ -395,6 +404,9 @@ func (c *Core) Block(from Caller, owner, blocked, ex string) (fresh bool, err er
 	if owner == blocked {
 		return false, im.ErrCanNotAddYourself
 	}
+	if err := checkTexts(exMax, ex); err != nil {
+		return false, err
+	}
 	err = c.update([]string{userName(owner)}, func(t *tx) error {
 		for _, id := range []string{owner, blocked} {
 			if _, err := c.mustUser(c.store.Latest(), id); err != nil {
@@ -446,6 +458,9 @@ func (c *Core) RemoveBlack(from Caller, req *relation.RemoveBlackReq) (*relation
 
 // GetDesignatedFriends answers the friends asked for; others are left out.
 func (c *Core) GetDesignatedFriends(from Caller, req *relation.GetDesignatedFriendsReq) (*relation.GetDesignatedFriendsResp, error) {
+	if err := checkList(len(req.FriendUserIDs), "users"); err != nil {
+		return nil, err
+	}
 	if err := uniqueIDs(req.FriendUserIDs, "friendUserID"); err != nil {
 		return nil, err
 	}

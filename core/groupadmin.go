@@ -100,6 +100,9 @@ func (c *Core) GroupApplicationResponse(from Caller, req *group.GroupApplication
 	if req.HandleResult != resultAgree && req.HandleResult != resultRefuse {
 		return nil, im.ErrArgs.With("handleResult must be 1 or -1")
 	}
+	if err := checkTexts(exMax, req.HandledMsg); err != nil {
+		return nil, err
+	}
 	err := c.changeGroup(from, req.GroupID, []string{req.FromUserID}, false, func(g *groupTx) error {
 		if _, err := g.mustManage(); err != nil {
 			return err
@@ -133,6 +136,9 @@ func (c *Core) GroupApplicationResponse(from Caller, req *group.GroupApplication
 func (g *groupTx) admit(q *sdkws.GroupRequest, user string) error {
 	old, err := g.member(user)
 	if err != nil || old != nil {
+		return err
+	}
+	if _, err := g.c.mustUser(g.c.store.Latest(), user); err != nil {
 		return err
 	}
 	m := g.newMember(user, roleOrdinary, q.JoinSource)
@@ -360,9 +366,10 @@ func (c *Core) SetGroupInfo(from Caller, req *group.SetGroupInfoReq) (*group.Set
 // new announcement also marks the conversation of every member.
 func (c *Core) SetGroupInfoEx(from Caller, req *group.SetGroupInfoExReq) (*group.SetGroupInfoExResp, error) {
 	var members []string
-	if strings.TrimSpace(req.Notification.GetValue()) != "" {
+	// Who may not manage the group is refused below, without the cost of its members.
+	if r := c.store.Latest(); strings.TrimSpace(req.Notification.GetValue()) != "" && c.mayManage(r, from, req.GroupID) == nil {
 		var err error
-		if members, err = groupMembers(c.store.Latest(), req.GroupID); err != nil {
+		if members, err = groupMembers(r, req.GroupID); err != nil {
 			return nil, err
 		}
 	}
@@ -675,6 +682,9 @@ func (c *Core) GetGroupMemberList(from Caller, req *group.GetGroupMemberListReq)
 
 // GetGroupMembersInfo answers the members asked for; others are left out.
 func (c *Core) GetGroupMembersInfo(from Caller, req *group.GetGroupMembersInfoReq) (*group.GetGroupMembersInfoResp, error) {
+	if err := checkList(len(req.UserIDs), "users"); err != nil {
+		return nil, err
+	}
 	if len(req.UserIDs) == 0 {
 		return nil, im.ErrArgs.With("userIDs is empty")
 	}

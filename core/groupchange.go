@@ -2,9 +2,12 @@ package core
 
 import (
 	"cmp"
+	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/openimsdk/protocol/conversation"
 	"github.com/openimsdk/protocol/group"
@@ -119,10 +122,6 @@ func (g *groupTx) statusChanged() {
 // and the read position so that old messages do not count as unread.
 func (g *groupTx) add(members []*sdkws.GroupMemberFullInfo) error {
 	conv := im.GroupID(g.info.GroupID)
-	pos, err := g.c.position(conv)
-	if err != nil {
-		return err
-	}
 	for _, m := range members {
 		if err := g.saveMember(m); err != nil {
 			return err
@@ -137,9 +136,7 @@ func (g *groupTx) add(members []*sdkws.GroupMemberFullInfo) error {
 		if err := g.openConversation(m.UserID); err != nil {
 			return err
 		}
-		if pos.maxSeq > 0 {
-			g.reads = append(g.reads, readMove{conv: conv, user: m.UserID, seq: pos.maxSeq})
-		}
+		g.reads = append(g.reads, readMove{conv: conv, user: m.UserID, seq: math.MaxInt64})
 	}
 	g.info.MemberCount += uint32(len(members))
 	return g.saveInfo()
@@ -201,7 +198,9 @@ func (g *groupTx) closeConversation(user, conv string) error {
 		return err
 	}
 	g.late = append(g.late, lateOp{conv, func(maxSeq int64) error {
-		row.MaxSeq = max(maxSeq, 1)
+		if row.MaxSeq = maxSeq; maxSeq == 0 {
+			row.MaxSeq = -1 // nothing to see: 0 would mean all there will be
+		}
 		return g.putProto(key, row)
 	}})
 	return nil
@@ -270,6 +269,11 @@ func (c *Core) createGroup(from Caller, p groupPlan) (*sdkws.GroupInfo, error) {
 	users := slices.Concat([]string{p.owner}, p.admins, p.members)
 	if len(users) > 10*groupUsersMax {
 		return nil, im.ErrArgs.With("more than %d members in one call", 10*groupUsersMax)
+	}
+	if !from.Admin && strings.Contains(p.info.GroupID, "_") {
+		// The notifications of group x_y and those of the users x and y would be one
+		// conversation, and whoever came second could not use it.
+		return nil, im.ErrArgs.With("a groupID with _ is for administrators")
 	}
 	id := p.info.GroupID
 	for try := 0; ; try++ {
@@ -382,6 +386,9 @@ func (c *Core) InviteLenient(from Caller, groupID string, users []string, reason
 }
 
 func (c *Core) invite(from Caller, groupID string, users []string, lenient bool, message *bool, reason string) (joined []string, err error) {
+	if err := firstError(checkList(len(users), "users"), checkTexts(exMax, reason)); err != nil {
+		return nil, err
+	}
 	err = c.changeGroup(from, groupID, users, false, func(g *groupTx) error {
 		role, err := g.role(from.UserID)
 		if err != nil {
@@ -455,6 +462,9 @@ func (c *Core) KickLenient(from Caller, groupID string, users []string) (kicked 
 }
 
 func (c *Core) kick(from Caller, groupID string, users []string, lenient bool, message *bool) (kicked []string, err error) {
+	if err := checkList(len(users), "users"); err != nil {
+		return nil, err
+	}
 	err = c.changeGroup(from, groupID, users, true, func(g *groupTx) error {
 		role, err := g.mustManage()
 		if err != nil {
@@ -513,7 +523,7 @@ func (g *groupTx) leave(users []string, tell func() error) error {
 // JoinGroup lets a user in (needVerification 2) or files an application.
 func (c *Core) JoinGroup(from Caller, req *group.JoinGroupReq) (*group.JoinGroupResp, error) {
 	applicant := cmp.Or(req.InviterUserID, from.UserID)
-	if err := from.self(applicant); err != nil {
+	if err := firstError(from.self(applicant), checkTexts(exMax, req.ReqMessage)); err != nil {
 		return nil, err
 	}
 	if _, err := c.mustUser(c.store.Latest(), applicant); err != nil {
@@ -580,17 +590,49 @@ func groupMembers(r Reader, groupID string) (ids []string, err error) {
 	return ids, err
 }
 
+// errChanged tells that what was read before the stripes were taken is not true
+// any more; the change starts again. It never leaves core.
+var errChanged = errors.New("core: changed meanwhile")
+
+// retryMax is how often a change starts again before its caller is told to.
+const retryMax = 16
+
+// again runs change until it does not fail with errChanged.
+func again(change func() error) error {
+	for range retryMax {
+		if err := change(); !errors.Is(err, errChanged) {
+			return err
+		}
+	}
+	return im.ErrBusy.With("it changes too fast; try again")
+}
+
+// within reports whether every element of list is in the sorted list of.
+func within(list, of []string) bool {
+	return !slices.ContainsFunc(list, func(id string) bool {
+		_, found := slices.BinarySearch(of, id)
+		return !found
+	})
+}
+
 // DismissGroup ends a group; its owner or an administrator may. Members stay on
 // record unless deleteMember.
 func (c *Core) DismissGroup(from Caller, req *group.DismissGroupReq) (*group.DismissGroupResp, error) {
-	var members []string
-	if req.DeleteMember {
+	if err := again(func() error { return c.dismiss(from, req) }); err != nil {
+		return nil, err
+	}
+	return &group.DismissGroupResp{}, nil
+}
+
+func (c *Core) dismiss(from Caller, req *group.DismissGroupReq) error {
+	var locked []string
+	if r := c.store.Latest(); req.DeleteMember && c.mayManage(r, from, req.GroupID) == nil {
 		var err error
-		if members, err = groupMembers(c.store.Latest(), req.GroupID); err != nil {
-			return nil, err
+		if locked, err = groupMembers(r, req.GroupID); err != nil {
+			return err
 		}
 	}
-	err := c.changeGroup(from, req.GroupID, members, req.DeleteMember, func(g *groupTx) error {
+	return c.changeGroup(from, req.GroupID, locked, req.DeleteMember, func(g *groupTx) error {
 		role, err := g.role(from.UserID)
 		if err != nil {
 			return err
@@ -601,7 +643,13 @@ func (c *Core) DismissGroup(from Caller, req *group.DismissGroupReq) (*group.Dis
 		g.info.Status = groupDismissed
 		g.statusChanged()
 		if req.DeleteMember {
-			// Whoever joined since members was read keeps a record in a dead group.
+			members, err := groupMembers(c.store.Latest(), req.GroupID)
+			if err != nil {
+				return err
+			}
+			if !within(members, locked) {
+				return errChanged
+			}
 			return g.remove(members)
 		}
 		if _, err := g.bump(membersOf(req.GroupID), change{changeInfo, ""}); err != nil {
@@ -612,8 +660,4 @@ func (c *Core) DismissGroup(from Caller, req *group.DismissGroupReq) (*group.Dis
 		}
 		return g.tellDismissed(req.SendMessage)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &group.DismissGroupResp{}, nil
 }

@@ -30,6 +30,9 @@ const (
 // membersBatchMax bounds the groups of one members batch; the SDK asks for 500.
 const membersBatchMax = 1000
 
+// membersDiffMax is how many changed members make a members batch full.
+const membersDiffMax = 2 * versionDiffMax
+
 func (c *Core) group(r Reader, id string) (*sdkws.GroupInfo, error) {
 	g := new(sdkws.GroupInfo)
 	ok, err := getProto(r, Key{Table: TableGroup, A: id}, g)
@@ -74,6 +77,9 @@ func (c *Core) joined(r Reader, user string) ([]*sdkws.GroupInfo, error) {
 
 // GetGroupsInfo answers the groups asked for that exist.
 func (c *Core) GetGroupsInfo(_ Caller, req *group.GetGroupsInfoReq) (*group.GetGroupsInfoResp, error) {
+	if err := checkList(len(req.GroupIDs), "groups"); err != nil {
+		return nil, err
+	}
 	if len(req.GroupIDs) == 0 {
 		return nil, im.ErrArgs.With("groupIDs is empty")
 	}
@@ -157,22 +163,28 @@ func (c *Core) fillMember(r Reader, m *sdkws.GroupMemberFullInfo) error {
 // BatchGetIncrementalGroupMember answers what changed in the members of several
 // groups. Every asked group has an entry, because the SDK asks again for ever
 // for those that have none (REST contract §3.7): a group the user is not in, or
-// that is gone, answers the asked version and no change.
+// that is gone, answers the asked version and no change. Groups are left out only
+// after membersDiffMax changes; then the SDK's next question gets on.
 func (c *Core) BatchGetIncrementalGroupMember(from Caller, req *group.BatchGetIncrementalGroupMemberReq) (*group.BatchGetIncrementalGroupMemberResp, error) {
 	if len(req.ReqList) > membersBatchMax {
 		return nil, im.ErrArgs.With("more than %d groups", membersBatchMax)
 	}
 	return ownRows(c, from, req.UserID, func(v View) (*group.BatchGetIncrementalGroupMemberResp, error) {
 		resp := &group.BatchGetIncrementalGroupMemberResp{RespList: make(map[string]*group.GetIncrementalGroupMemberResp)}
+		changes := 0
 		for _, q := range req.ReqList {
-			if q == nil {
+			if q == nil || resp.RespList[q.GroupID] != nil {
 				continue
+			}
+			if changes > membersDiffMax {
+				break
 			}
 			one, err := c.incrementalMembers(v, req.UserID, q)
 			if err != nil {
 				return nil, err
 			}
 			resp.RespList[q.GroupID] = one
+			changes += len(one.Insert) + len(one.Update) + len(one.Delete)
 		}
 		return resp, nil
 	})

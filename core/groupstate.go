@@ -119,16 +119,8 @@ func (c *Core) groupState(id string) (*groupState, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.groups.mu.Lock()
-	if other := c.groups.byID[id]; other != nil {
-		c.groups.mu.Unlock()
-		return other, nil
-	}
-	c.groups.byID[id] = g
-	c.groups.members += len(g.members)
-	c.groups.mu.Unlock()
 	// Link first, then look at presence: a session that comes in between is found
-	// by the one or the other.
+	// by the one or the other. Show the state last: whoever finds it may deliver.
 	for user := range g.members {
 		c.groups.link(user, g)
 	}
@@ -137,8 +129,27 @@ func (c *Core) groupState(id string) (*groupState, error) {
 		g.refreshLocked(c, user)
 	}
 	g.mu.Unlock()
+	if other := c.groups.show(g); other != g {
+		// Loaded twice: by a sender under the shard, by a deliverer under the stripe.
+		for user := range g.members {
+			c.groups.unlink(user, g)
+		}
+		return other, nil
+	}
 	c.evictGroups(g)
 	return g, nil
+}
+
+// show makes g the state of its group, unless there is one; it returns which is.
+func (s *groupStates) show(g *groupState) *groupState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if other := s.byID[g.id]; other != nil {
+		return other
+	}
+	s.byID[g.id] = g
+	s.members += len(g.members)
+	return g
 }
 
 // deliveryGroup is groupState for a deliverer, which holds no lock yet.
@@ -318,24 +329,24 @@ func (c *Core) submitGroup(t *tx, m *message, admin bool) (outcome, error) {
 	if g == nil {
 		return queued, im.ErrGroupIDNotFound.With("no such group")
 	}
-	if err := g.mayWrite(string(m.head.SendID), admin, c.nowMS()); err != nil {
-		return queued, err
-	}
 	st, err := c.conversationLocked(sh, m.conv)
 	if err != nil {
 		return queued, err
 	}
-	if m.stored {
+	if m.stored { // before the rules, see pairRulesLocked
 		if out, err := c.repeatedLocked(t, st, m); err != nil || out != queued {
 			return out, err
 		}
+	}
+	if err := g.mayWrite(string(m.head.SendID), admin, c.nowMS()); err != nil {
+		return queued, err
 	}
 	if err := c.queueLocked(t, st, m); err != nil {
 		return queued, err
 	}
 	if users, all := m.atMarks(); all || len(users) > 0 {
 		group, sender, trace := m.toGroup, string(m.head.SendID), m.operationID()
-		marked := c.jobs.add(func() {
+		marked := c.marks.add(func() {
 			if err := c.markAt(group, sender, trace, users, all); err != nil {
 				c.log.Error("at-mark not set", "operationID", trace, "group", group, "error", err)
 			}

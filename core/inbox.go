@@ -71,6 +71,9 @@ func (c *Core) GetAllConversations(from Caller, req *conversation.GetAllConversa
 
 // GetConversations answers the rows asked for that exist.
 func (c *Core) GetConversations(from Caller, req *conversation.GetConversationsReq) (*conversation.GetConversationsResp, error) {
+	if err := checkList(len(req.ConversationIDs), "conversations"); err != nil {
+		return nil, err
+	}
 	list, err := ownRows(c, from, req.OwnerUserID, func(v View) ([]*conversation.Conversation, error) {
 		return rowsOf(v, req.OwnerUserID, req.ConversationIDs)
 	})
@@ -159,6 +162,9 @@ func (c *Core) GetPinnedConversationIDs(from Caller, req *conversation.GetPinned
 // GetConversationOfflinePushUserIDs answers which users want vendor pushes for a
 // conversation. Administrators only, or a user about himself.
 func (c *Core) GetConversationOfflinePushUserIDs(from Caller, req *conversation.GetConversationOfflinePushUserIDsReq) (*conversation.GetConversationOfflinePushUserIDsResp, error) {
+	if err := checkList(len(req.UserIDs), "users"); err != nil {
+		return nil, err
+	}
 	view := c.store.Committed()
 	defer view.Release()
 	resp := &conversation.GetConversationOfflinePushUserIDsResp{UserIDs: []string{}}
@@ -185,13 +191,17 @@ func (c *Core) SetConversations(from Caller, req *conversation.SetConversationsR
 	if in == nil || in.ConversationID == "" || in.ConversationType == 0 {
 		return nil, im.ErrArgs.With("conversationID or conversationType is empty")
 	}
-	if err := uniqueIDs(req.UserIDs, "userID"); err != nil {
+	if err := firstError(checkList(len(req.UserIDs), "users"), uniqueIDs(req.UserIDs, "userID"),
+		checkTexts(groupTextMax, in.Ex.GetValue(), in.AttachedInfo.GetValue())); err != nil {
 		return nil, err
 	}
 	names := []string{}
 	for _, id := range req.UserIDs {
 		if err := from.self(id); err != nil {
 			return nil, err
+		}
+		if in.ConversationType == im.SingleChat && in.ConversationID != im.SingleID(id, in.UserID) {
+			return nil, im.ErrArgs.With("conversation %s is not that of %s and %s", in.ConversationID, id, in.UserID)
 		}
 		names = append(names, userName(id))
 		if in.ConversationType == im.SingleChat {
@@ -284,10 +294,11 @@ func (t *tx) rowFor(owner string, in *conversation.ConversationReq) (row *conver
 			return nil, false, err
 		}
 	}
+	first, err := t.c.firstSeq(in.ConversationID)
 	return &conversation.Conversation{
 		OwnerUserID: owner, ConversationID: in.ConversationID, ConversationType: in.ConversationType,
-		UserID: in.UserID, GroupID: in.GroupID,
-	}, true, nil
+		UserID: in.UserID, MinSeq: first,
+	}, true, err
 }
 
 func (t *tx) saveRow(row *conversation.Conversation, isNew bool) error {
@@ -334,6 +345,9 @@ func applySettings(row *conversation.Conversation, in *conversation.Conversation
 // newest message and unread count: pinned first, then the newest message first.
 // Conversations without a visible message are left out.
 func (c *Core) GetSortedConversationList(from Caller, req *conversation.GetSortedConversationListReq) (*conversation.GetSortedConversationListResp, error) {
+	if err := checkList(len(req.ConversationIDs), "conversations"); err != nil {
+		return nil, err
+	}
 	if err := checkPage(req.Pagination); err != nil {
 		return nil, err
 	}

@@ -2,8 +2,8 @@ package core
 
 import "sync"
 
-// jobs run what an event loop started but must not wait for. The queue is
-// bounded; a full queue refuses (add returns false).
+// jobs run what somebody started but must not wait for. The queue is bounded; a
+// full queue refuses (add returns false).
 type jobs struct {
 	queue chan func()
 	wg    sync.WaitGroup
@@ -14,9 +14,9 @@ const (
 	jobWorkers = 2
 )
 
-func newJobs() *jobs {
+func newJobs(workers int) *jobs {
 	j := &jobs{queue: make(chan func(), jobQueue)}
-	for range jobWorkers {
+	for range workers {
 		j.wg.Go(func() {
 			for job := range j.queue {
 				job()

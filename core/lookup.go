@@ -115,6 +115,9 @@ func (c *Core) GetGroupApplicationUnhandledCount(from Caller, req *group.GetGrou
 // GetGroupUsersReqApplicationList answers the applications of given users to a
 // group; its managers and administrators may ask.
 func (c *Core) GetGroupUsersReqApplicationList(from Caller, req *group.GetGroupUsersReqApplicationListReq) (*group.GetGroupUsersReqApplicationListResp, error) {
+	if err := checkList(len(req.UserIDs), "users"); err != nil {
+		return nil, err
+	}
 	view := c.store.Committed()
 	defer view.Release()
 	if err := c.mayManage(view, from, req.GroupID); err != nil {

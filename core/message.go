@@ -88,6 +88,9 @@ type tx struct {
 	late  []lateOp
 	users []string // whose cached facts go stale
 	after []func() // run once queued, still under the stripes: caches that follow the store
+	// holdOn keeps the stripes until the change is durable: for changes of stored
+	// messages, which Latest does not show while they are queued.
+	holdOn bool
 
 	done  chan error // receives the outcome when somebody waits
 	batch Batch
@@ -159,11 +162,17 @@ func (c *Core) update(names []string, decide func(t *tx) error) error {
 			c.inFlight.give(size)
 		}
 	}
-	unlock()
+	if err != nil || !t.holdOn {
+		unlock()
+	}
 	if err != nil {
 		return err
 	}
-	return <-t.done
+	err = <-t.done
+	if t.holdOn {
+		unlock()
+	}
+	return err
 }
 
 // append decides the messages and queues the batch. On error nothing was queued.
@@ -216,42 +225,83 @@ func (t *tx) decide() (unlock func(), err error) {
 			t.c.shards.all[i].mu.Unlock()
 		}
 	}
+	if err := t.placeAll(); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// placeAll is decide under the locks. Whatever can fail comes before the first
+// seq is given, because a seq given and not stored would be missing for ever.
+func (t *tx) placeAll() error {
+	pin := make(pins)
+	defer pin.release()
 	for _, m := range t.msgs {
-		m.st, err = t.c.conversationLocked(&t.c.shards.all[shardIndex(m.conv)], m.conv)
-		if err == nil {
-			err = checkOwners(m.st, m)
-		}
+		st, err := t.pinned(pin, m.conv)
 		if err != nil {
-			unlock()
-			return nil, err
+			return err
+		}
+		m.st = st
+		if err := checkOwners(st, m); err != nil {
+			return err
+		}
+		if m.stored && m.readOwn {
+			if _, err := t.c.readSeqLocked(st, string(m.head.SendID)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, l := range t.late {
+		if _, err := t.pinned(pin, l.conv); err != nil {
+			return err
 		}
 	}
 	for _, r := range t.reads {
+		if _, err := t.pinned(pin, r.conv); err != nil {
+			return err
+		}
 		if err := t.moveRead(r); err != nil {
-			unlock()
-			return nil, err
+			return err
 		}
 	}
 	now := t.c.nowMS()
 	for _, m := range t.msgs {
 		if err := t.c.place(t, m, now); err != nil {
-			// Only a read error gets here; the store is failing. Seqs already given in
-			// this loop are lost with it.
-			unlock()
-			return nil, err
+			return err
 		}
 	}
 	for _, l := range t.late {
-		st, err := t.c.conversationLocked(&t.c.shards.all[shardIndex(l.conv)], l.conv)
-		if err == nil {
-			err = l.write(st.maxSeq)
-		}
-		if err != nil {
-			unlock()
-			return nil, err
+		if err := l.write(pin[l.conv].maxSeq); err != nil {
+			return err
 		}
 	}
-	return unlock, nil
+	return nil
+}
+
+// pins are the states that one decision uses. Until it ends they stay in memory:
+// a state that was dropped between its loading and its use would go on beside a
+// second one, and both would give the same seqs.
+type pins map[string]*convState
+
+func (p pins) release() {
+	for _, st := range p {
+		st.inFlight--
+	}
+}
+
+// pinned loads conv's state and keeps it in p. The caller holds the shard's lock.
+func (t *tx) pinned(p pins, conv string) (*convState, error) {
+	if st := p[conv]; st != nil {
+		return st, nil
+	}
+	st, err := t.c.conversationLocked(&t.c.shards.all[shardIndex(conv)], conv)
+	if err != nil {
+		return nil, err
+	}
+	st.inFlight++
+	p[conv] = st
+	return st, nil
 }
 
 // checkOwners refuses a conversation ID that already belongs to others: user IDs
@@ -356,7 +406,8 @@ func (m *message) encode() []byte {
 func (t *tx) committed(err error) {
 	for _, m := range t.msgs {
 		if err != nil {
-			break
+			t.c.inFlight.give(m.size) // the store is gone; who waits for room must learn it
+			continue
 		}
 		if m.stored {
 			m.st.committed.Store(m.seq)

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -17,6 +18,8 @@ const presenceParts = 64
 // subscribeMax bounds the users one session may watch.
 const subscribeMax = 10_000
 
+var errWatching = im.ErrArgs.With("a session may watch %d users at most", subscribeMax)
+
 // presence knows which sessions every user has and who watches whom. Its locks
 // are leaves held for a few map operations, so event loops may take them.
 type presence struct {
@@ -28,15 +31,15 @@ type presencePart struct {
 	mu sync.RWMutex
 	// Guarded by mu.
 	online   map[string][]SessionRef
-	watchers map[string][]SessionRef // user → the sessions told of changes
-	watched  map[uint64][]string     // session → the users it watches
+	watchers map[string][]SessionRef        // user → the sessions told of changes
+	watched  map[uint64]map[string]struct{} // session → the users it watches
 }
 
 func (p *presence) init() {
 	for i := range p.parts {
 		p.parts[i].online = make(map[string][]SessionRef)
 		p.parts[i].watchers = make(map[string][]SessionRef)
-		p.parts[i].watched = make(map[uint64][]string)
+		p.parts[i].watched = make(map[uint64]map[string]struct{})
 	}
 }
 
@@ -149,9 +152,16 @@ func (p LoginPolicy) excludes(old, platform im.Platform) bool {
 	return false
 }
 
+// kickDisplaced ends old, which the login by displaced, and all other tokens that
+// the policy excludes beside by's. If by's own token was ended meanwhile, a newer
+// one took its place and stays.
 func (c *Core) kickDisplaced(userID string, by SessionRef, old []SessionRef) {
 	err := c.revokeTokens(userID, func(p im.Platform, id TokenID) bool {
-		return id != by.Token && c.opt.Policy.excludes(p, by.PlatformID())
+		if id == by.Token || !c.opt.Policy.excludes(p, by.PlatformID()) {
+			return false
+		}
+		e, known := c.tokens.get(by.Token)
+		return !known || e.state == tokenNormal || slices.ContainsFunc(old, func(r SessionRef) bool { return r.Token == id })
 	})
 	if err != nil {
 		c.log.Error("kick: tokens not revoked", "user", userID, "error", err)
@@ -192,17 +202,28 @@ func (c *Core) Logout(from Caller, _ SessionRef, req *push.DelUserPushTokenReq) 
 // Subscribe makes a session watch users, or stop watching them (2005), and
 // answers the present state of each newly watched one, offline ones too.
 func (c *Core) Subscribe(from Caller, ref SessionRef, req *sdkws.SubUserOnlineStatus) (*sdkws.SubUserOnlineStatusTips, error) {
+	if len(req.SubscribeUserID) > subscribeMax || len(req.UnsubscribeUserID) > subscribeMax {
+		return nil, errWatching
+	}
+	for _, id := range req.SubscribeUserID {
+		if len(id) > userIDMax {
+			return nil, im.ErrArgs.With("a userID has more than %d bytes", userIDMax)
+		}
+	}
 	c.unwatch(ref, req.UnsubscribeUserID)
 	tips := &sdkws.SubUserOnlineStatusTips{}
 	if len(req.SubscribeUserID) == 0 {
 		return tips, nil
 	}
 	if !c.watch(ref, req.SubscribeUserID) {
-		return nil, im.ErrArgs.With("a session may watch %d users at most", subscribeMax)
+		return nil, errWatching
 	}
-	// The session may have ended while this ran; its watches must not stay.
+	// The session may have ended while this ran; its watches must not stay. Those
+	// of this request are dropped by name: whoever ended the session may have
+	// emptied its list before they were all made.
 	if !slices.ContainsFunc(c.presence.appendSessions(nil, from.UserID), func(r SessionRef) bool { return r.ID == ref.ID }) {
 		c.unwatchAll(ref)
+		c.dropWatcher(ref, req.SubscribeUserID)
 	}
 	for _, id := range req.SubscribeUserID {
 		tips.Subscribers = append(tips.Subscribers, &sdkws.SubUserOnlineStatusElem{UserID: id, OnlinePlatformIDs: c.presence.platforms(id)})
@@ -217,15 +238,16 @@ func (c *Core) sessionPart(ref SessionRef) *presencePart {
 func (c *Core) watch(ref SessionRef, users []string) bool {
 	own := c.sessionPart(ref)
 	own.mu.Lock()
-	list := own.watched[ref.ID]
-	fits := len(list)+len(users) <= subscribeMax
+	set := own.watched[ref.ID]
+	fits := len(set)+len(users) <= subscribeMax
 	if fits {
-		for _, u := range users {
-			if !slices.Contains(list, u) {
-				list = append(list, u)
-			}
+		if set == nil {
+			set = make(map[string]struct{}, len(users))
+			own.watched[ref.ID] = set
 		}
-		own.watched[ref.ID] = list
+		for _, u := range users {
+			set[u] = struct{}{}
+		}
 	}
 	own.mu.Unlock()
 	if !fits {
@@ -248,8 +270,11 @@ func (c *Core) unwatch(ref SessionRef, users []string) {
 	}
 	own := c.sessionPart(ref)
 	own.mu.Lock()
-	own.watched[ref.ID] = slices.DeleteFunc(own.watched[ref.ID], func(u string) bool { return slices.Contains(users, u) })
-	if len(own.watched[ref.ID]) == 0 {
+	set := own.watched[ref.ID]
+	for _, u := range users {
+		delete(set, u)
+	}
+	if len(set) == 0 {
 		delete(own.watched, ref.ID)
 	}
 	own.mu.Unlock()
@@ -259,10 +284,12 @@ func (c *Core) unwatch(ref SessionRef, users []string) {
 func (c *Core) unwatchAll(ref SessionRef) {
 	own := c.sessionPart(ref)
 	own.mu.Lock()
-	users := own.watched[ref.ID]
+	set := own.watched[ref.ID]
 	delete(own.watched, ref.ID)
 	own.mu.Unlock()
-	c.dropWatcher(ref, users)
+	if len(set) > 0 {
+		c.dropWatcher(ref, slices.Collect(maps.Keys(set)))
+	}
 }
 
 func (c *Core) dropWatcher(ref SessionRef, users []string) {

@@ -26,6 +26,8 @@ const (
 	// seekMax bounds how many deleted messages the search for the last visible one
 	// passes over.
 	seekMax = 1000
+	// placeholderSize is about what a placeholder takes in an answer, in bytes.
+	placeholderSize = 200
 )
 
 // window is what a user may see of a conversation: lo..hi, empty when lo > hi.
@@ -38,24 +40,40 @@ type window struct {
 // see returns user's window on conv; ok is false when the conversation is not
 // the user's (then nothing of it may be answered).
 func (c *Core) see(view Reader, user, conv string) (w window, ok bool, err error) {
+	// Whose it is comes first: a state is loaded for conversations of the user's
+	// only, or he could fill the memory with names.
+	if im.IsNotification(conv) {
+		b, err := view.Get(Key{Table: TableConversation, A: conv})
+		if err != nil || b == nil {
+			return w, false, err
+		}
+		if rec, err := decodeConversationRecord(b); err != nil || !rec.has(user) {
+			return w, false, err
+		}
+	} else {
+		w.row = new(conversation.Conversation)
+		ok, err = getProto(view, Key{Table: TableInbox, A: user, B: conv}, w.row)
+		if err != nil || !ok {
+			return w, false, err
+		}
+	}
 	if w.position, err = c.position(conv); err != nil {
 		return w, false, err
 	}
 	w.lo, w.hi = max(1, w.rec.minSeq), w.maxSeq
-	if im.IsNotification(conv) {
-		return w, w.rec.has(user), nil
+	if w.row == nil {
+		return w, true, nil
 	}
-	w.row = new(conversation.Conversation)
-	ok, err = getProto(view, Key{Table: TableInbox, A: user, B: conv}, w.row)
-	if err != nil || !ok {
-		return w, false, err
-	}
-	if w.rec.kind == kindNone { // in the list, but no message yet
+	switch {
+	case w.rec.kind == kindNone: // in the list, but no message yet
 		w.rec = rowRecord(w.row)
+	case w.rec.kind == kindPair && !w.rec.has(user):
+		// Another pair's, whose ID is the same: it came into being after the row.
+		return w, false, nil
 	}
 	w.lo = max(w.lo, w.row.MinSeq)
 	if w.row.MaxSeq != 0 {
-		w.hi = min(w.hi, w.row.MaxSeq)
+		w.hi = max(0, min(w.hi, w.row.MaxSeq))
 	}
 	return w, true, nil
 }
@@ -124,10 +142,10 @@ type puller struct {
 // last num. It stops before what the answer has no room for, keeping the newest.
 func (p *puller) pull(conv string, w window, lo, hi, num int64) ([]*sdkws.MsgData, error) {
 	lo, hi = max(lo, w.lo), min(hi, w.hi)
-	lo = max(lo, hi-num+1)
-	if lo > hi {
+	if lo > hi || num < 1 || p.budget < 0 {
 		return nil, nil
 	}
+	lo = max(lo, hi-num+1)
 	hidden, err := p.hidden(conv, lo, hi)
 	if err != nil {
 		return nil, err
@@ -145,6 +163,9 @@ func (p *puller) pull(conv string, w window, lo, hi, num int64) ([]*sdkws.MsgDat
 				return false
 			}
 			for ; next > int64(k.N); next-- { // removed by retention
+				if p.budget -= placeholderSize; p.budget < 0 {
+					return false
+				}
 				out = append(out, placeholder(conv, next, w.rec, m.SendTime+1))
 			}
 			next = int64(k.N) - 1
@@ -251,6 +272,9 @@ func (p *puller) quote(conv string, m *sdkws.MsgData) {
 // the user's are left out. Of chats it answers the last num of a range, of
 // notifications all that fit, the newest first to be kept.
 func (c *Core) PullMessageBySeqs(from Caller, req *sdkws.PullMessageBySeqsReq) (*sdkws.PullMessageBySeqsResp, error) {
+	if err := checkList(len(req.SeqRanges), "ranges"); err != nil {
+		return nil, err
+	}
 	if err := from.self(req.UserID); err != nil {
 		return nil, err
 	}
@@ -290,6 +314,13 @@ func (c *Core) PullMessageBySeqs(from Caller, req *sdkws.PullMessageBySeqsReq) (
 // reached the window's border in the direction asked.
 func (c *Core) GetSeqMessage(from Caller, req *msg.GetSeqMessageReq) (*msg.GetSeqMessageResp, error) {
 	if err := from.self(req.UserID); err != nil {
+		return nil, err
+	}
+	asked := len(req.Conversations)
+	for _, q := range req.Conversations {
+		asked += len(q.GetSeqs())
+	}
+	if err := checkList(asked, "seqs"); err != nil {
 		return nil, err
 	}
 	p := &puller{c: c, view: c.store.Committed(), user: req.UserID, budget: answerMax}
@@ -354,6 +385,9 @@ func (p *puller) pick(conv string, w window, seqs []int64) ([]*sdkws.MsgData, er
 // GetLastMessage answers the newest message of each conversation that the user
 // can still see (1007).
 func (c *Core) GetLastMessage(from Caller, req *msg.GetLastMessageReq) (*msg.GetLastMessageResp, error) {
+	if err := checkList(len(req.ConversationIDs), "conversations"); err != nil {
+		return nil, err
+	}
 	if err := from.self(req.UserID); err != nil {
 		return nil, err
 	}
@@ -379,16 +413,25 @@ func (p *puller) last(conv string) (*sdkws.MsgData, error) {
 		return nil, err
 	}
 	const step = 16
-	for hi := w.hi; hi >= w.lo && hi > w.hi-seekMax; hi -= step {
-		msgs, err := p.pull(conv, w, hi-step+1, hi, step)
+	left := p.budget // only what is answered counts
+	defer func() { p.budget = left }()
+	num := int64(1) // nearly always the first look finds it
+	for hi := w.hi; left >= 0 && hi >= w.lo && hi > w.hi-seekMax; {
+		p.budget = answerMax
+		msgs, err := p.pull(conv, w, hi-num+1, hi, num)
 		if err != nil {
 			return nil, err
 		}
 		for i := len(msgs) - 1; i >= 0; i-- {
 			if msgs[i].Status < im.MsgStatusDeleted {
+				if left -= proto.Size(msgs[i]); left < 0 {
+					return nil, nil
+				}
 				return msgs[i], nil
 			}
 		}
+		hi -= num
+		num = step
 	}
 	return nil, nil
 }
@@ -396,6 +439,9 @@ func (p *puller) last(conv string) (*sdkws.MsgData, error) {
 // GetConversationsHasReadAndMaxSeq answers read positions (1006); an empty list
 // asks for all of the user's chats.
 func (c *Core) GetConversationsHasReadAndMaxSeq(from Caller, req *msg.GetConversationsHasReadAndMaxSeqReq) (*msg.GetConversationsHasReadAndMaxSeqResp, error) {
+	if err := checkList(len(req.ConversationIDs), "conversations"); err != nil {
+		return nil, err
+	}
 	if err := from.self(req.UserID); err != nil {
 		return nil, err
 	}

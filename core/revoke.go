@@ -33,12 +33,14 @@ type revokedContent struct {
 }
 
 // RevokeMsg replaces a message by a note that it was revoked and tells all who
-// have it (2101). In a single chat only the sender may; administrators always.
+// have it (2101). The sender may; in a group also its owner, and its role admins
+// for what ordinary members wrote; administrators always.
 func (c *Core) RevokeMsg(from Caller, req *msg.RevokeMsgReq) (*msg.RevokeMsgResp, error) {
 	if err := from.self(req.UserID); err != nil {
 		return nil, err
 	}
 	err := c.update([]string{conversationName(req.ConversationID)}, func(t *tx) error {
+		t.holdOn = true
 		m, role, err := c.revocable(from, req)
 		if err != nil {
 			return err
@@ -93,10 +95,32 @@ func (c *Core) revocable(from Caller, req *msg.RevokeMsgReq) (m *sdkws.MsgData, 
 		return nil, 0, im.ErrMsgAlreadyRevoke
 	case im.IsNotification(req.ConversationID):
 		return nil, 0, im.ErrArgs.With("notifications cannot be revoked")
-	case from.Admin || m.SendID == req.UserID:
+	case from.Admin:
 		return m, 0, nil
 	}
-	return nil, 0, im.ErrNoPermission.With("only the sender may revoke a message")
+	role, above, err := c.standsAbove(r, w.rec, req.UserID, m.SendID)
+	if err == nil && m.SendID != req.UserID && !above {
+		err = im.ErrNoPermission.With("only the sender, or a manager of the group above him, may revoke a message")
+	}
+	return m, role, err
+}
+
+// standsAbove answers user's role in the group that a conversation belongs to,
+// and whether it gives him power over what other wrote there. Pairs have no roles.
+func (c *Core) standsAbove(r Reader, rec conversationRecord, user, other string) (role int32, above bool, err error) {
+	if rec.kind != kindGroup {
+		return 0, false, nil
+	}
+	var theirs int32
+	members, err := c.members(r, rec.a, []string{user, other})
+	for _, m := range members {
+		if m.UserID == user {
+			role = m.RoleLevel
+		} else {
+			theirs = m.RoleLevel
+		}
+	}
+	return role, role >= roleAdmin && role > theirs, err
 }
 
 // windowFor is mustSee, but an administrator sees every conversation whole.
@@ -112,11 +136,14 @@ func (c *Core) windowFor(from Caller, user, conv string) (window, error) {
 }
 
 // DeleteMsgs removes messages from the user's own sight, or, with isSyncOther,
-// from everybody's: that only their sender or an administrator may.
+// from everybody's: that only those may who could revoke them.
 func (c *Core) DeleteMsgs(from Caller, req *msg.DeleteMsgsReq) (*msg.DeleteMsgsResp, error) {
 	w, err := c.mustSeeAs(from, req.UserID, req.ConversationID)
 	if err != nil {
 		return nil, err
+	}
+	if w.row == nil {
+		return nil, im.ErrArgs.With("%s is no chat", req.ConversationID)
 	}
 	if len(req.Seqs) == 0 || len(req.Seqs) > receiptMax {
 		return nil, im.ErrArgs.With("seqs must hold 1 to %d elements", receiptMax)
@@ -125,6 +152,7 @@ func (c *Core) DeleteMsgs(from Caller, req *msg.DeleteMsgsReq) (*msg.DeleteMsgsR
 	err = c.update([]string{conversationName(req.ConversationID)}, func(t *tx) error {
 		n := notice{kind: im.NotifyDeleteMsgs, from: req.UserID, to: req.UserID, detail: tips, trace: from.OperationID}
 		if req.DeleteSyncOpt.GetIsSyncOther() {
+			t.holdOn = true
 			if err := t.erase(from, req, w); err != nil {
 				return err
 			}
@@ -165,7 +193,13 @@ func (t *tx) erase(from Caller, req *msg.DeleteMsgsReq, w window) error {
 			return err
 		}
 		if !from.Admin && m.SendID != req.UserID {
-			return im.ErrNoPermission.With("only the sender may delete message %d for everybody", s)
+			_, above, err := t.c.standsAbove(t.c.store.Latest(), w.rec, req.UserID, m.SendID)
+			if err != nil {
+				return err
+			}
+			if !above {
+				return im.ErrNoPermission.With("user %s may not delete message %d for everybody", req.UserID, s)
+			}
 		}
 		m.Content, m.Status, m.AttachedInfo, m.Ex, m.OfflinePushInfo = nil, im.MsgStatusDeleted, "", "", nil
 		if err := t.putProto(Key{Table: TableMessage, A: req.ConversationID, N: uint64(s)}, m); err != nil {

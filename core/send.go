@@ -17,6 +17,9 @@ import (
 const (
 	clientMsgIDMax = 128 // bytes
 	userIDMax      = 64  // bytes
+
+	// messageMax bounds a message's encoded bytes: any message fits into an answer.
+	messageMax = answerMax - 4<<10
 )
 
 // onlineOnly are the options of a message that is neither stored nor counted.
@@ -160,7 +163,11 @@ const (
 // submit checks m against the rules and queues it. When it did not fail and
 // t.done is set, the transaction's end will be told there, whatever the outcome.
 func (c *Core) submit(t *tx, m *message, admin bool) (out outcome, err error) {
-	if err := checkMessage(&m.head); err != nil {
+	err = checkMessage(&m.head)
+	if len(m.body) > messageMax {
+		err = im.ErrArgs.With("a message has more than %d bytes", messageMax)
+	}
+	if err != nil {
 		c.stats.refused.Add(1)
 		return queued, err
 	}
@@ -345,8 +352,16 @@ func (c *Core) tryPair(t *tx, m *message, admin bool) (out outcome, done bool, e
 
 // pairRulesLocked applies the rules for single chat (contract §6.1, rows 5–10).
 func (c *Core) pairRulesLocked(t *tx, st *convState, m *message, admin bool) (outcome, error) {
-	if err := checkOwners(st, m); err != nil {
-		return queued, err
+	// Online-only messages too: the facts about the owners are kept in the state.
+	if st.rec.kind != kindNone && !st.rec.sameOwners(m.rec) {
+		return queued, im.ErrArgs.With("conversation %s already belongs to other users", m.conv)
+	}
+	// A resend comes before the rules: what they say now does not change what the
+	// first message was told.
+	if m.stored {
+		if out, err := c.repeatedLocked(t, st, m); err != nil || out != queued {
+			return out, err
+		}
 	}
 	f, err := c.factsLocked(st, m)
 	if err != nil {
@@ -354,6 +369,10 @@ func (c *Core) pairRulesLocked(t *tx, st *convState, m *message, admin bool) (ou
 	}
 	sender, receiver := string(m.head.SendID), string(m.head.RecvID)
 	to := f.of(m.rec, receiver)
+	if m.reply != nil && !f.of(m.rec, sender).exists {
+		// Deleted while his session was open: his list must not come to life again.
+		return queued, im.ErrUserIDNotFound.With("user %s not found", sender)
+	}
 	if !to.exists && !m.toAnyone {
 		return queued, im.ErrRecordNotFound.With("user %s not found", receiver)
 	}
@@ -363,11 +382,6 @@ func (c *Core) pairRulesLocked(t *tx, st *convState, m *message, admin bool) (ou
 		}
 		if c.opt.FriendVerify && !to.friend && m.head.SessionType == im.SingleChat {
 			return queued, im.ErrNotPeersFriend
-		}
-	}
-	if m.stored {
-		if out, err := c.repeatedLocked(t, st, m); err != nil || out != queued {
-			return out, err
 		}
 	}
 	if sender != receiver {
@@ -450,14 +464,9 @@ func (t *tx) inboxRow(user string, m *message) error {
 	if err != nil || b != nil {
 		return err
 	}
-	// Older messages without a row are those of a deleted user of the same name.
-	p, err := t.c.position(m.conv)
-	if err != nil {
-		return err
-	}
 	row := &conversation.Conversation{OwnerUserID: user, ConversationID: m.conv, ConversationType: m.head.SessionType}
-	if p.maxSeq > 0 {
-		row.MinSeq = p.maxSeq + 1
+	if row.MinSeq, err = t.c.firstSeq(m.conv); err != nil {
+		return err
 	}
 	if m.rec.kind == kindGroup {
 		row.GroupID = m.rec.a
@@ -470,6 +479,16 @@ func (t *tx) inboxRow(user string, m *message) error {
 	t.touch(user)
 	_, err = t.bump(conversationsOf(user), change{changeInsert, m.conv})
 	return err
+}
+
+// firstSeq is the minSeq of a new row of a pair's conversation: older messages
+// without a row are those of a deleted user of the same name. 0 when there are none.
+func (c *Core) firstSeq(conv string) (int64, error) {
+	p, err := c.position(conv)
+	if err != nil || p.maxSeq == 0 {
+		return 0, err
+	}
+	return p.maxSeq + 1, nil
 }
 
 // pairRows puts the single chat of a and b into both lists. The caller holds

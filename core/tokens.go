@@ -213,10 +213,14 @@ func (c *Core) VerifyToken(token string) (Identity, error) {
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(),
 		jwt.WithLeeway(0), jwt.WithTimeFunc(c.opt.Clock.Now))
 	_, err := parser.ParseWithClaims(token, &cl, func(*jwt.Token) (any, error) {
+		key := c.opt.Secret
 		if cl.UID != "" {
-			return []byte(c.opt.KeyV2), nil
+			key = c.opt.KeyV2
 		}
-		return []byte(c.opt.Secret), nil
+		if key == "" { // anybody can sign with no key
+			return nil, errors.New("this dialect has no key")
+		}
+		return []byte(key), nil
 	})
 	switch {
 	case err == nil:

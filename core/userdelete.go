@@ -23,7 +23,11 @@ func (c *Core) DeleteUsers(from Caller, ids []string) (failed []string, err erro
 	for _, id := range ids {
 		ok := false
 		if !seen[id] && !c.admins[id] {
-			if ok, err = c.deleteUser(from, id); err != nil {
+			err := again(func() (err error) {
+				ok, err = c.deleteUser(from, id)
+				return err
+			})
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -35,7 +39,8 @@ func (c *Core) DeleteUsers(from Caller, ids []string) (failed []string, err erro
 	return failed, nil
 }
 
-// deleteUser removes one account in one commit; false when there is none.
+// deleteUser removes one account in one commit; false when there is none. It
+// fails with errChanged when he came into another list meanwhile.
 func (c *Core) deleteUser(from Caller, id string) (deleted bool, err error) {
 	who, err := c.whoSees(id)
 	if err != nil {
@@ -53,6 +58,17 @@ func (c *Core) deleteUser(from Caller, id string) (deleted bool, err error) {
 		u, err := c.user(c.store.Latest(), id)
 		if err != nil || u == nil {
 			return err
+		}
+		lists, err := c.whoSees(id)
+		if err != nil {
+			return err
+		}
+		own, err := second(c.store.Latest(), TableFriend, id)
+		if err != nil {
+			return err
+		}
+		if !within(lists.owners, who.owners) || !within(lists.groups, who.groups) || !within(own, friends) {
+			return errChanged
 		}
 		deleted = true
 		t.del(userKey(id))

@@ -29,6 +29,16 @@ const (
 	exMax       = 4096
 )
 
+// checkTexts bounds what users write to others beside messages.
+func checkTexts(limit int, texts ...string) error {
+	for _, s := range texts {
+		if len(s) > limit {
+			return im.ErrArgs.With("a text has more than %d bytes", limit)
+		}
+	}
+	return nil
+}
+
 // registerMax is how many users one call may register.
 const registerMax = 1000
 
@@ -268,7 +278,7 @@ func (c *Core) updateUserIn(from Caller, id string, edit func(*tx, *sdkws.UserIn
 		if err != nil || (name == u.Nickname && face == u.FaceURL) {
 			return err
 		}
-		return t.tellRenamed(from, id, who)
+		return t.tellRenamed(from, u, who)
 	})
 }
 
@@ -310,9 +320,10 @@ func (a audience) names(id string) []string {
 	return names
 }
 
-// tellRenamed moves the versions of the lists that show id's name and tells
-// their owners (1209) and groups (1516).
-func (t *tx) tellRenamed(from Caller, id string, who audience) error {
+// tellRenamed moves the versions of the lists that show u's name, which this
+// transaction changes, and tells their owners (1209) and groups (1516).
+func (t *tx) tellRenamed(from Caller, u *sdkws.UserInfo, who audience) error {
+	id := u.UserID
 	for _, owner := range who.owners {
 		if ok, err := t.isFriend(owner, id); err != nil || !ok {
 			if err != nil {
@@ -347,6 +358,8 @@ func (t *tx) tellRenamed(from Caller, id string, who audience) error {
 		if m == nil || (m.Nickname != "" && m.FaceURL != "") {
 			continue
 		}
+		// The store still has the old profile.
+		m.Nickname, m.FaceURL = cmp.Or(m.Nickname, u.Nickname), cmp.Or(m.FaceURL, u.FaceURL)
 		if _, err := g.bump(membersOf(groupID), change{changeUpdate, id}); err != nil {
 			return err
 		}
@@ -359,6 +372,9 @@ func (t *tx) tellRenamed(from Caller, id string, who audience) error {
 
 // GetDesignateUsers answers the profiles of known users, in the order asked.
 func (c *Core) GetDesignateUsers(_ Caller, req *user.GetDesignateUsersReq) (*user.GetDesignateUsersResp, error) {
+	if err := checkList(len(req.UserIDs), "users"); err != nil {
+		return nil, err
+	}
 	view := c.store.Committed()
 	defer view.Release()
 	resp := &user.GetDesignateUsersResp{UsersInfo: []*sdkws.UserInfo{}}
@@ -402,10 +418,16 @@ func (c *Core) AccountCheck(from Caller, req *user.AccountCheckReq) (*user.Accou
 // GetPaginationUsers pages through all users in the order of their IDs,
 // administrators included. With userID or nickName, those match whose ID equals
 // the one or whose nickname contains the other, whatever the case. Any valid
-// token may ask, as with OpenIM.
-func (c *Core) GetPaginationUsers(_ Caller, req *user.GetPaginationUsersReq) (*user.GetPaginationUsersResp, error) {
+// token may ask, as with OpenIM, but only an administrator for a page of more
+// than listMax.
+func (c *Core) GetPaginationUsers(from Caller, req *user.GetPaginationUsersReq) (*user.GetPaginationUsersResp, error) {
 	if err := checkPage(req.Pagination); err != nil {
 		return nil, err
+	}
+	if !from.Admin {
+		if err := checkList(int(req.Pagination.ShowNumber), "users"); err != nil {
+			return nil, err
+		}
 	}
 	nick := strings.ToLower(req.NickName)
 	filter := func(u *sdkws.UserInfo) bool {
@@ -486,6 +508,9 @@ const (
 
 // GetUserStatus answers the platforms each user is online on.
 func (c *Core) GetUserStatus(_ Caller, req *user.GetUserStatusReq) (*user.GetUserStatusResp, error) {
+	if err := checkList(len(req.UserIDs), "users"); err != nil {
+		return nil, err
+	}
 	resp := &user.GetUserStatusResp{StatusList: []*user.OnlineStatus{}}
 	for _, id := range req.UserIDs {
 		row := &user.OnlineStatus{UserID: id, Status: statusOffline, PlatformIDs: c.presence.platforms(id)}
