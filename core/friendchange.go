@@ -259,8 +259,8 @@ func (c *Core) importFriends(from Caller, owner string, friends []string, lenien
 				continue
 			}
 			err = t.notify(notice{
-				kind: im.NotifyFriendApproved, from: owner, to: id, trace: from.OperationID,
-				detail: &sdkws.FriendApplicationApprovedTips{FromToUserID: fromTo(id, owner)},
+				kind: im.NotifyFriendApproved, from: id, to: owner, trace: from.OperationID,
+				detail: &sdkws.FriendApplicationApprovedTips{FromToUserID: fromTo(owner, id)},
 			})
 			if err != nil {
 				return err
