@@ -74,10 +74,11 @@ type Op struct {
 // Batch is what one decision writes: all of it becomes durable, or none of it.
 type Batch struct {
 	Ops []Op
-	// Done is called exactly once, on the committer's goroutine, in the order of
-	// Append: with nil after the batch is on disk (fsynced) and shown by
-	// Committed, or with an error when it is not and never will be. It MUST NOT
-	// block and MUST NOT call Append.
+	// Done is called exactly once, in the order of Append, one at a time: with nil,
+	// on the committer's goroutine, after the batch is on disk (fsynced) and shown
+	// by Committed; or with an error, perhaps on another goroutine, after the store
+	// failed: the batch is not shown, but may be found at the next start. It MUST
+	// NOT block and MUST NOT call Append.
 	Done func(error)
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -144,8 +145,17 @@ func BenchmarkRead(b *testing.B) {
 		b.Fatal(err)
 	}
 	latest := s.Latest()
-	b.Run("GetAbsent", func(b *testing.B) { benchGet(b, latest, messages, messages) })
-	b.Run("GetPresent", func(b *testing.B) { benchGet(b, latest, messages, 0) })
+	for s.filter.keys.Load() < messages || !s.filter.ready.Load() {
+		runtime.Gosched()
+	}
+	absent, present := idKeys(messages, messages), idKeys(0, messages)
+	for range 2 { // one after the other, so that the machine's moods hit both
+		b.Run("GetAbsent", func(b *testing.B) { benchGet(b, latest, absent, false) })
+		s.filter.ready.Store(false)
+		b.Run("GetAbsentUnfiltered", func(b *testing.B) { benchGet(b, latest, absent, false) })
+		s.filter.ready.Store(true)
+	}
+	b.Run("GetPresent", func(b *testing.B) { benchGet(b, latest, present, true) })
 	b.Run("Last", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := range b.N {
@@ -172,18 +182,73 @@ func BenchmarkRead(b *testing.B) {
 		st.DiskBytes/messages, st.L0Files, st.Flushes, st.Compactions, st.FilterHits, st.FilterMisses)
 }
 
-// benchGet looks up message IDs of known conversations; from is the number of the
-// first, so that those from `messages` on are absent.
-func benchGet(b *testing.B, r core.Reader, messages, from int) {
+// idKeys are keys of message IDs in the conversations of fill, in random order: from
+// message `from` on.
+func idKeys(from, messages int) []core.Key {
+	keys := make([]core.Key, 1<<17)
 	var hash [16]byte
+	for i := range keys {
+		n := i * 7919 % messages
+		numberHash(&hash, uint64(from+n))
+		keys[i] = core.Key{Table: core.TableMessageID, A: conversationOf(n), B: string(hash[:])}
+	}
+	return keys
+}
+
+func benchGet(b *testing.B, r core.Reader, keys []core.Key, there bool) {
 	b.ReportAllocs()
 	for i := range b.N {
-		n := i * 7919 % messages
-		numberHash(&hash, uint64(n+from))
-		v, err := r.Get(core.Key{Table: core.TableMessageID, A: conversationOf(n), B: string(hash[:])})
-		if err != nil || (v == nil) != (from > 0) {
+		if v, err := r.Get(keys[i%len(keys)]); err != nil || (v != nil) != there {
 			b.Fatal(v, err)
 		}
+	}
+}
+
+// BenchmarkFilter measures the filter without a store, and how long its scan takes
+// after a start.
+func BenchmarkFilter(b *testing.B) {
+	b.Run("Add", func(b *testing.B) {
+		f := newFilter(filterBytesFirst, filterBytesMax)
+		for i := range b.N {
+			f.add(uint64(i) * 0x9e3779b97f4a7c15)
+		}
+	})
+	for _, keys := range []int{1_000_000, 5_000_000} {
+		b.Run(fmt.Sprintf("Build%dM", keys/1_000_000), func(b *testing.B) { benchBuild(b, keys) })
+	}
+}
+
+func benchBuild(b *testing.B, keys int) {
+	dir := b.TempDir()
+	var s *Store
+	reopen := func() {
+		var err error
+		if s, err = Open(Options{Dir: dir, Logger: quiet()}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	stop := func() {
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	reopen()
+	fill(b, s, keys)
+	stop()
+	for b.Loop() {
+		reopen()
+		for !s.filter.ready.Load() {
+			time.Sleep(time.Millisecond)
+		}
+		st := s.Stats().MessageIDs
+		if st.Keys != int64(keys) {
+			b.Fatalf("%+v", st)
+		}
+		b.ReportMetric(float64(st.BuildTime.Milliseconds()), "ms/build")
+		b.ReportMetric(float64(st.Bytes)/float64(keys), "B/key")
+		start := time.Now()
+		stop()
+		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms/close")
 	}
 }
 

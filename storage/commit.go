@@ -35,17 +35,14 @@ func newGroup(db *pebble.DB) *group {
 	}
 }
 
-// opBytes is about what op takes in the queue.
-func opBytes(op *core.Op) int { return len(op.Key.A) + len(op.Key.B) + len(op.Value) + 24 }
-
-// full reports whether a batch of size more bytes has to wait.
-func (g *group) full(size int) bool {
-	n := len(g.dones)
-	return n >= groupBatchesMax || n > 0 && g.batch.Len()+size > groupBytesMax
+// full reports whether the next batch has to wait, whatever its size: if only small
+// ones still got in, a large one could wait for ever.
+func (g *group) full() bool {
+	return len(g.dones) >= groupBatchesMax || g.batch.Len() >= groupBytesMax
 }
 
 // add appends b. It returns scratch, grown if need be.
-func (g *group) add(b *core.Batch, size int, scratch []byte) ([]byte, error) {
+func (g *group) add(b *core.Batch, scratch []byte) ([]byte, error) {
 	for i := range b.Ops {
 		op := &b.Ops[i]
 		k := op.Key
@@ -66,7 +63,7 @@ func (g *group) add(b *core.Batch, size int, scratch []byte) ([]byte, error) {
 		if err != nil {
 			return scratch, err
 		}
-		if op.To == 0 && !rows[k.Table].untracked {
+		if op.To == 0 && rows[k.Table].flags&untracked == 0 {
 			g.show(k, op.Value)
 		}
 	}
@@ -102,7 +99,8 @@ func (g *group) hide() {
 func (s *Store) run() {
 	for {
 		// Let appenders that the last group's Dones woke add to this one: without it
-		// 16 appenders that wait for each other make commits of 8.
+		// 16 appenders that wait for their Dones make commits of 8, and of 1 when other
+		// goroutines keep all cores busy.
 		runtime.Gosched()
 		g := s.take()
 		if g == nil {

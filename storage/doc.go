@@ -5,11 +5,13 @@
 // version (format.go) and the order of syncs (commit.go).
 //
 // Goroutines: one committer per Store, started by Open, ended by Close or by the
-// first write error, which a goroutine of its own reports (fail); Pebble's own. Callers encode and queue (Append); the committer
-// syncs, publishes and calls Done.
+// first write error, which a goroutine of its own reports (fail); one that fills the
+// filter after Open (filter.go) and then ends; Pebble's own. Callers encode and queue
+// (Append); the committer syncs, publishes and calls Done.
 //
 // Locks: Store.mu, a leaf, never held during I/O, a call into the database, or a
-// callback; and Store.completing, held during calls of Done, which comes before mu.
+// callback; Store.completing, held during calls of Done, which comes before mu; and
+// filter.growing, a leaf that nobody waits for.
 //
 // What a reader sees:
 //

@@ -32,39 +32,49 @@ type row struct {
 	prefix byte // first byte of each key; never reused for another meaning
 	name   string
 	fields fields
-	// untracked tables keep their queued writes out of Latest: core tracks them.
-	untracked bool
-	doc       string
+	flags  flags
+	doc    string
 }
+
+// flags say what is special about a table.
+type flags uint8
+
+const (
+	// untracked tables keep their queued writes out of Latest: core tracks them.
+	untracked flags = 1 << iota
+	// filtered tables have their keys in the filter: look-ups there nearly always
+	// find nothing.
+	filtered
+)
 
 // metaPrefix is the first byte of storage's own records (see format.go).
 const metaPrefix = '!'
 
 // rows is the key table, indexed by core.Table.
 var rows = [...]row{
-	core.TableUser:          {'u', "user", 0, false, "a user's profile"},
-	core.TableToken:         {'t', "token", fieldB, false, "a login token's state"},
-	core.TableConversation:  {'c', "conversation", 0, false, "a conversation's kind, parties and minSeq"},
-	core.TableMessage:       {'m', "message", fieldN, true, "a message"},
-	core.TableMessageID:     {'d', "messageID", fieldB, true, "the seq of a message already sent: dedup"},
-	core.TableInbox:         {'i', "inbox", fieldB, false, "an owner's settings of a conversation"},
-	core.TableNotice:        {'n', "notice", fieldB, false, "a pair's notification conversation, by user"},
-	core.TableReadSeq:       {'r', "readSeq", fieldB, false, "an owner's read cursor"},
-	core.TableHidden:        {'h', "hidden", fieldB | fieldN, false, "a message deleted for one owner"},
-	core.TableVersion:       {'v', "version", 0, false, "the current version of a versioned set"},
-	core.TableVersionLog:    {'l', "versionLog", fieldN, false, "what changed at a version"},
-	core.TableCommand:       {'k', "command", fieldB, false, "a user command"},
-	core.TableFriend:        {'f', "friend", fieldB, false, "a friendship, seen by its owner"},
-	core.TableFriendOf:      {'F', "friendOf", fieldB, false, "a friendship, seen by the friend"},
-	core.TableBlack:         {'b', "black", fieldB, false, "a block"},
-	core.TableFriendRequest: {'q', "friendRequest", fieldB, false, "a friend request, by addressee"},
-	core.TableFriendAsked:   {'Q', "friendAsked", fieldB, false, "a friend request, by sender"},
-	core.TableGroup:         {'g', "group", 0, false, "a group"},
-	core.TableMember:        {'e', "member", fieldB, false, "a membership, by group"},
-	core.TableJoined:        {'j', "joined", fieldB, false, "a membership, by user"},
-	core.TableGroupRequest:  {'a', "groupRequest", fieldB, false, "an application to join, by group"},
-	core.TableGroupAsked:    {'A', "groupAsked", fieldB, false, "an application to join, by user"},
-	core.TableProfile:       {'p', "profile", 0, false, "the v2 dialect's extra profile fields"},
+	core.TableUser:          {'u', "user", 0, 0, "a user's profile"},
+	core.TableToken:         {'t', "token", fieldB, 0, "a login token's state"},
+	core.TableConversation:  {'c', "conversation", 0, 0, "a conversation's kind, parties and minSeq"},
+	core.TableMessage:       {'m', "message", fieldN, untracked, "a message"},
+	core.TableMessageID:     {'d', "messageID", fieldB, untracked | filtered, "the seq of a message already sent: dedup"},
+	core.TableInbox:         {'i', "inbox", fieldB, 0, "an owner's settings of a conversation"},
+	core.TableNotice:        {'n', "notice", fieldB, 0, "a pair's notification conversation, by user"},
+	core.TableReadSeq:       {'r', "readSeq", fieldB, 0, "an owner's read cursor"},
+	core.TableHidden:        {'h', "hidden", fieldB | fieldN, 0, "a message deleted for one owner"},
+	core.TableVersion:       {'v', "version", 0, 0, "the current version of a versioned set"},
+	core.TableVersionLog:    {'l', "versionLog", fieldN, 0, "what changed at a version"},
+	core.TableCommand:       {'k', "command", fieldB, 0, "a user command"},
+	core.TableFriend:        {'f', "friend", fieldB, 0, "a friendship, seen by its owner"},
+	core.TableFriendOf:      {'F', "friendOf", fieldB, 0, "a friendship, seen by the friend"},
+	core.TableBlack:         {'b', "black", fieldB, 0, "a block"},
+	core.TableFriendRequest: {'q', "friendRequest", fieldB, 0, "a friend request, by addressee"},
+	core.TableFriendAsked:   {'Q', "friendAsked", fieldB, 0, "a friend request, by sender"},
+	core.TableGroup:         {'g', "group", 0, 0, "a group"},
+	core.TableMember:        {'e', "member", fieldB, 0, "a membership, by group"},
+	core.TableJoined:        {'j', "joined", fieldB, 0, "a membership, by user"},
+	core.TableGroupRequest:  {'a', "groupRequest", fieldB, 0, "an application to join, by group"},
+	core.TableGroupAsked:    {'A', "groupAsked", fieldB, 0, "an application to join, by user"},
+	core.TableProfile:       {'p', "profile", 0, 0, "the v2 dialect's extra profile fields"},
 }
 
 // tableOf finds a table by its prefix byte.

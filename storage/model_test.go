@@ -125,9 +125,9 @@ func TestModel(t *testing.T) {
 				}
 				// Untracked records are shown when committed.
 				shown := maps.Clone(decided)
-				maps.DeleteFunc(shown, func(k core.Key, _ string) bool { return rows[k.Table].untracked })
+				maps.DeleteFunc(shown, func(k core.Key, _ string) bool { return rows[k.Table].flags&untracked != 0 })
 				for k, v := range durable {
-					if rows[k.Table].untracked {
+					if rows[k.Table].flags&untracked != 0 {
 						shown[k] = v
 					}
 				}

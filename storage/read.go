@@ -71,11 +71,21 @@ func (v *view) Get(k core.Key) ([]byte, error) {
 	if !known(k.Table) {
 		return nil, errBadTable
 	}
+	if v.s.filter.excludes(&k) {
+		return nil, nil
+	}
+	return v.get(&k)
+}
+
+// get is Get without the filter. REQUIRES: known(k.Table).
+func (v *view) get(k *core.Key) ([]byte, error) {
 	buf := keyBuffers.Get().(*[]byte)
 	defer keyBuffers.Put(buf)
-	*buf = appendKey((*buf)[:0], &k)
-	if k.Table == core.TableMessageID {
-		return v.seek(*buf)
+	*buf = appendKey((*buf)[:0], k)
+	if rows[k.Table].flags&filtered != 0 {
+		value, err := v.seek(*buf)
+		v.s.filter.judged(value != nil)
+		return value, err
 	}
 	value, closer, err := v.snap.Get(*buf)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -88,13 +98,13 @@ func (v *view) Get(k core.Key) ([]byte, error) {
 	return owned, closer.Close()
 }
 
-// filtered makes an iterator consult the bloom filters of the last level too, where
+// allFilters makes an iterator consult the bloom filters of the last level too, where
 // nearly all keys are. Pebble's Get does not.
-var filtered = pebble.IterOptions{UseL6Filters: true}
+var allFilters = pebble.IterOptions{UseL6Filters: true}
 
-// seek is Get for a table whose look-ups nearly always miss.
+// seek is Get for a table whose look-ups often find nothing.
 func (v *view) seek(key []byte) (value []byte, err error) {
-	it, err := v.snap.NewIter(&filtered)
+	it, err := v.snap.NewIter(&allFilters)
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +171,9 @@ func (l latest) Get(k core.Key) ([]byte, error) {
 	if !known(k.Table) {
 		return nil, errBadTable
 	}
+	if l.s.filter.excludes(&k) {
+		return nil, nil
+	}
 	strip(&k)
 	w, queued, v := l.s.lookup(k)
 	if queued {
@@ -169,17 +182,20 @@ func (l latest) Get(k core.Key) ([]byte, error) {
 		}
 		return append(make([]byte, 0, len(w.value)), w.value...), nil
 	}
+	if v == nil {
+		return nil, ErrClosed
+	}
 	defer v.Release()
-	return v.Get(k)
+	return v.get(&k)
 }
 
 // lookup returns the newest queued write of k or, if there is none, the view of the
-// same moment, which the caller releases.
-func (s *Store) lookup(k core.Key) (w write, queued bool, v core.View) {
+// same moment, which the caller releases; no view after Close.
+func (s *Store) lookup(k core.Key) (w write, queued bool, v *view) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current == nil {
-		return w, false, closedView{}
+		return w, false, nil
 	}
 	if s.open.perTable[k.Table] > 0 {
 		if w, queued = s.open.writes[k]; queued {

@@ -42,6 +42,8 @@ type Stats struct {
 	Overlay                  int // queued writes that Latest shows
 	Views                    int // snapshots open, the current one included
 
+	MessageIDs FilterStats
+
 	Stalls      uint64 // times Pebble held back writes
 	Corruptions uint64 // reads that found corrupt data
 
@@ -60,7 +62,7 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	out := Stats{
-		counts: s.counts, Views: s.views,
+		counts: s.counts, Views: s.views, MessageIDs: s.filter.stats(),
 		QueueBatches: len(s.open.dones), QueueBytes: s.open.batch.Len(), Overlay: len(s.open.writes),
 		Stalls: s.stalls.Load(), Corruptions: s.corrupt.Load(),
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,10 @@ type Options struct {
 	// CacheBytes bounds Pebble's block cache, which also accounts for memtables.
 	// 0 means 256 MiB.
 	CacheBytes int64
+	// FilterBytes bounds the memory of the filter that answers look-ups of messages
+	// not sent before: 1.5 to 3 bytes per stored message. 0 means 128 MiB, enough for
+	// 87 million messages. With more of them ever fewer look-ups are spared.
+	FilterBytes int64
 	// Logger gets what an operator must know; nil means slog.Default(). Pebble's own
 	// log goes there at level debug.
 	Logger *slog.Logger
@@ -39,7 +44,7 @@ type Options struct {
 // The queue: the open group takes batches until one of these is reached, and
 // Append waits while it is. Larger groups bring no more throughput, only latency.
 const (
-	groupBytesMax   = 4 << 20 // encoded; a single larger batch is let in alone
+	groupBytesMax   = 4 << 20 // encoded; the batch that reaches it may go beyond
 	groupBatchesMax = 8192
 )
 
@@ -54,6 +59,7 @@ type Store struct {
 	log       *slog.Logger
 	onFatal   func(error)
 	id        string
+	filter    *filter
 	done      chan struct{} // closed when nothing waits any more and nothing will
 	idle      chan struct{} // closed when the last view is gone
 	closeWait time.Duration
@@ -113,8 +119,11 @@ func open(o Options, format int, steps map[int]upgrade) (*Store, error) {
 	}
 	s.id = id
 	s.open, s.spare = newGroup(s.db), newGroup(s.db)
+	s.filter = newFilter(filterBytesFirst, cmp.Or(o.FilterBytes, filterBytesMax))
 	s.current, s.views = s.newView(), 1
+	s.current.refs.Add(1) // build's
 	s.running.Store(true)
+	go s.build(s.filter, s.current)
 	go s.run()
 	return s, nil
 }
@@ -122,9 +131,10 @@ func open(o Options, format int, steps map[int]upgrade) (*Store, error) {
 // ID implements core.Store.
 func (s *Store) ID() string { return s.id }
 
-// Append implements core.Store.
+// Append implements core.Store. While it waits for room it needs nothing but the
+// committer, which needs nothing but the disk and the Done functions: so the caller
+// may hold any lock that no Done takes.
 func (s *Store) Append(b *core.Batch) error {
-	size := 0
 	for i := range b.Ops {
 		op := &b.Ops[i]
 		if !known(op.Key.Table) {
@@ -133,11 +143,13 @@ func (s *Store) Append(b *core.Batch) error {
 		if op.To != 0 && (op.Value != nil || rows[op.Key.Table].fields&fieldN == 0) {
 			return errBadRange
 		}
-		size += opBytes(op)
+		if rows[op.Key.Table].flags&filtered != 0 && op.Value != nil {
+			s.filter.add(s.filter.hash(&op.Key))
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.err == nil && !s.closing && s.open.full(size) {
+	for s.err == nil && !s.closing && s.open.full() {
 		s.counts.AppendWaits++
 		s.room.Wait()
 	}
@@ -151,7 +163,7 @@ func (s *Store) Append(b *core.Batch) error {
 		s.work.Signal()
 	}
 	var err error
-	s.scratch, err = s.open.add(b, size, s.scratch)
+	s.scratch, err = s.open.add(b, s.scratch)
 	return err
 }
 
@@ -170,6 +182,7 @@ func (s *Store) close() error {
 	s.work.Signal()
 	s.room.Broadcast()
 	s.mu.Unlock()
+	s.filter.end()
 	<-s.done
 
 	s.mu.Lock()

@@ -163,7 +163,7 @@ func TestQueueBound(t *testing.T) {
 		default:
 		}
 	}
-	if st := s.Stats(); st.QueueBytes > groupBytesMax || st.QueueBatches != 3 || st.Overlay != 4 {
+	if st := s.Stats(); st.QueueBytes > groupBytesMax+1<<20 || st.QueueBatches != 4 || st.Overlay != 5 {
 		t.Errorf("full queue: %d bytes, %d batches, overlay %d", st.QueueBytes, st.QueueBatches, st.Overlay)
 	}
 	release()
