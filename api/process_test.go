@@ -39,7 +39,7 @@ var gannetBinary = sync.OnceValues(func() (string, error) {
 	}
 	buildDir = dir
 	file := filepath.Join(dir, "gannet")
-	out, err := exec.Command("go", "build", "-o", file, "gannet").CombinedOutput()
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", file, "gannet").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
