@@ -47,7 +47,17 @@ func (c *Core) see(view Reader, user, conv string) (w window, ok bool, err error
 		if err != nil || b == nil {
 			return w, false, err
 		}
-		if rec, err := decodeConversationRecord(b); err != nil || !rec.has(user) {
+		rec, err := decodeConversationRecord(b)
+		if err != nil {
+			return w, false, err
+		}
+		if rec.kind == kindNotice {
+			b, err = view.Get(Key{Table: TableMember, A: rec.a, B: user})
+			ok = b != nil
+		} else {
+			ok = rec.has(user)
+		}
+		if err != nil || !ok {
 			return w, false, err
 		}
 	} else {
@@ -125,6 +135,11 @@ func (c *Core) GetMaxSeq(from Caller, req *sdkws.GetMaxSeqReq) (*sdkws.GetMaxSeq
 	for _, id := range ids {
 		if err := add(id); err != nil {
 			return nil, err
+		}
+		if group, ok := strings.CutPrefix(id, im.GroupID("")); ok {
+			if err := add(im.NotifyGroupID(group)); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return resp, nil
