@@ -1,0 +1,22 @@
+package core
+
+import "slices"
+
+// VersionLogKeep is how many versions back a difference is promised.
+const VersionLogKeep = versionLogKeep
+
+// GroupInMemory answers the members that the loaded state of a group knows, in
+// order, and its status; false when it is not loaded.
+func (c *Core) GroupInMemory(id string) (members []string, status int32, loaded bool) {
+	g := c.loadedGroup(id)
+	if g == nil {
+		return nil, 0, false
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for user := range g.members {
+		members = append(members, user)
+	}
+	slices.Sort(members)
+	return members, g.status, true
+}
