@@ -47,7 +47,7 @@ func TestStatesStayWhileDecided(t *testing.T) {
 			t.Fatal("the shard holds more than its bound")
 		}
 	}
-	const rounds = 200
+	const rounds = 80
 	store.mu.Lock()
 	store.hold = true // committed messages would let a second state find the right seq
 	store.mu.Unlock()
