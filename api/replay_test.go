@@ -19,8 +19,7 @@ type example struct {
 	Request, Response           map[string]any
 }
 
-// asShown are the answers whose values the fixture decides; a dot leads into
-// nested members.
+// asShown are parts of the answers whose values the fixture decides.
 var asShown = map[string]string{
 	"user_register_000":     `"userID":"openIM1111"`,
 	"v3_user_token":         `"expireTimeSeconds":7776000`,

@@ -45,14 +45,14 @@ const (
 	sampleV3    = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJVc2VySUQiOiIxMTExMTExMiIsIlBsYXRmb3JtSUQiOjEsImV4cCI6MTcwNjU5NTM0MCwibmJmIjoxNjk4ODE5MDQwLCJpYXQiOjE2OTg4MTkzNDB9.YOeKRSwvTF0_yRNB3XwOCIYaTC-swVzxRjnHidUo4xw"
 )
 
-// bench is the server of the table with its users and tokens by name.
-type bench struct {
+// table is the server of the rules with its users and tokens by name.
+type table struct {
 	*process
 	tokens map[string]string
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{process: startProcess(t, t.TempDir())}
+func newTable(t *testing.T) *table {
+	b := &table{process: startProcess(t, t.TempDir())}
 	b.register("alice", "bob", "carol", "dave", "erin", "frank", "gone", "kicked", "online")
 	now := time.Now().Unix()
 	claims := func(format string, nbf, exp int64) string { return fmt.Sprintf(format, exp, nbf, now) }
@@ -87,7 +87,7 @@ func newBench(t *testing.T) *bench {
 }
 
 // run makes the call of l and compares.
-func (b *bench) run(l line) {
+func (b *table) run(l line) {
 	b.Helper()
 	call := strings.Fields(l.call)
 	dialect, port, other := strings.Cut(call[0], "@")
@@ -133,7 +133,7 @@ func (b *bench) run(l line) {
 // Every rule of the contract's §2 and §8, one line each, over sockets against a
 // real server. The lines run in order: later ones see what earlier ones did.
 func TestRules(t *testing.T) {
-	b := newBench(t)
+	b := newTable(t)
 	n := 0
 	for _, group := range [][]line{
 		ruleDialects, ruleTokens, ruleRegister, ruleUsers, ruleGroups, ruleFriends, ruleMessages, ruleContents, ruleDeletion,
@@ -189,7 +189,7 @@ func TestMethodsAndCORS(t *testing.T) {
 
 // Messages only between friends, where the server is configured so.
 func TestNotFriends(t *testing.T) {
-	b := &bench{process: startProcess(t, t.TempDir(), "GANNET_FRIEND_VERIFY=true")}
+	b := &table{process: startProcess(t, t.TempDir(), "GANNET_FRIEND_VERIFY=true")}
 	b.register("alice", "bob")
 	b.tokens = map[string]string{"admin": b.tokenOf("openIM123456", 1)}
 	for _, l := range []line{
