@@ -68,6 +68,9 @@ func (s *shape) decodePlainJSON(p []byte, out *values) bool {
 		if !ok || i < 0 || !r.next(':') {
 			return false
 		}
+		if out[i].b != nil {
+			return false // encoding/json also checks what a repeated field hides
+		}
 		if s.fields[i].kind == gobInt {
 			out[i].n, ok = r.integer()
 		} else {

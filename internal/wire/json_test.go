@@ -32,6 +32,7 @@ var jsonCases = []string{
 	`{"reqIdentifier":1003,"sendID":"\u7528\u6237 \"x\"","data":""}`,
 	`{"reqIdentifier":1003,"sendID":"用户"}`, "{\"sendID\":\"\xff\"}", "{\"sendID\":\"a\x7fb\"}",
 	`{"REQIDENTIFIER":5,"Data":"ZGF0YQ=="}`, `{"sendID":"a","sendID":"b","SENDID":"c"}`, `{"data":"ZGF0YQ==","data":"eA=="}`,
+	`{"data":"ZGF0@YQ==","data":"eA=="}`, `{"data":"","data":"eA=="}`,
 	`{"data":"ZGF0YQ"}`, `{"data":"ZGF0Y!=="}`, `{"data":"ZGF0\nYQ=="}`, `{"data":[1,2,255]}`, `{"data":[256]}`, `{"data":"Z"}`, `{"data":"eB=="}`,
 	`{"reqIdentifier":01}`, `{"reqIdentifier":-0}`, `{"reqIdentifier":-5}`, `{"reqIdentifier":-}`, `{"reqIdentifier":1.0}`, `{"reqIdentifier":1e3}`,
 	`{"reqIdentifier":2147483647}`, `{"reqIdentifier":2147483648}`, `{"reqIdentifier":99999999999999999999}`, `{"reqIdentifier":"5"}`,
@@ -47,8 +48,8 @@ func TestJSONDecodesAsEncodingJSON(t *testing.T) {
 }
 
 func TestPlainJSONIsRecognised(t *testing.T) {
-	var f values
 	for _, p := range jsonCases[:2] {
+		var f values
 		if !requestShape.decodePlainJSON([]byte(p), &f) {
 			t.Errorf("%s goes the slow way", p)
 		}
