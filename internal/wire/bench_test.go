@@ -1,8 +1,17 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/openimsdk/protocol/sdkws"
+	"google.golang.org/protobuf/proto"
 )
 
 // benchMsg is a chat message of about 300 bytes.
@@ -46,6 +55,126 @@ func BenchmarkDecodeRequest(b *testing.B) {
 			}
 		}
 	})
+}
+
+// sdkFrames are frames as the SDK makes them, by shape, with the standard library's
+// gob and gzip at its default level: count of each shape (fewer long ones), with their
+// own digits and words.
+func sdkFrames(t testing.TB, count int) (names []string, frames map[string][][]byte) {
+	const picture = `{"sourcePath":"/storage/emulated/0/DCIM/Camera/IMG_%d.jpg","sourcePicture":{"uuid":"%s","type":"image/jpeg","size":%[1]d,` +
+		`"width":3024,"height":4032,"url":"https://example.com/object/4950983283/msg_picture_%[3]s.jpg"},"snapshotPicture":{"uuid":"%[2]s",` +
+		`"type":"image/jpeg","width":480,"height":640,"url":"https://example.com/object/4950983283/msg_picture_%[3]s.jpg?width=480&height=640"}}`
+	r := rand.New(rand.NewPCG(1, 2))
+	text := func(words []string, n int) string {
+		var b strings.Builder
+		for range n {
+			b.WriteString(words[r.IntN(len(words))])
+		}
+		return `{"content":"` + b.String() + `"}`
+	}
+	id := func() string { return fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64()) }
+	message := func(options map[string]bool, content string) proto.Message {
+		return &sdkws.MsgData{SendID: "4950983283", RecvID: fmt.Sprint(r.IntN(1e10)), ClientMsgID: id(), SenderPlatformID: 2,
+			SenderNickname: "Alice Liddell", SenderFaceURL: "https://example.com/faces/4950983283.png", SessionType: 1, MsgFrom: 100,
+			ContentType: 101, Content: []byte(content), CreateTime: 1726312345678 + r.Int64N(1e9), Options: options}
+	}
+	english := strings.SplitAfter("a message of the length that people write to each other, with some words more and now then where are you going ", " ")
+	chinese := strings.Split("明天下午三点我们在老地方见面吧记得把上次说的那本书带来晚上一起吃饭好的知道了", "")
+	options := map[string]bool{"history": true, "persistent": true, "senderSync": true, "unreadCount": false, "offlinePush": false}
+	shapes := []struct {
+		name string
+		v    Variant
+		id   int
+		make func() proto.Message
+	}{
+		{"text", 0, ReqSendMsg, func() proto.Message { return message(nil, text(english, 15)) }},
+		{"text, options", 0, ReqSendMsg, func() proto.Message { return message(options, text(english, 25)) }},
+		{"text, JSON envelope", VariantJSON, ReqSendMsg, func() proto.Message { return message(nil, text(english, 15)) }},
+		{"Chinese", 0, ReqSendMsg, func() proto.Message { return message(nil, text(chinese, 40)) }},
+		{"picture", 0, ReqSendMsg, func() proto.Message {
+			return message(options, fmt.Sprintf(picture, r.IntN(1e6), id(), id()))
+		}},
+		{"pull", 0, ReqPullByRange, func() proto.Message {
+			return &sdkws.PullMessageBySeqsReq{UserID: "4950983283", SeqRanges: []*sdkws.SeqRange{
+				{ConversationID: fmt.Sprintf("si_4950983283_%d", r.IntN(1e10)), Begin: 1, End: r.Int64N(1000), Num: 20}}}
+		}},
+		{"max seq", 0, ReqNewestSeq, func() proto.Message { return &sdkws.GetMaxSeqReq{UserID: "4950983283"} }},
+		{"long text", 0, ReqSendMsg, func() proto.Message { return message(nil, text(english, 16000)) }},
+	}
+	frames = map[string][][]byte{}
+	for _, s := range shapes {
+		names = append(names, s.name)
+		n := count
+		if s.name == "long text" {
+			n = min(count, 8)
+		}
+		for range n {
+			data := marshal(t, s.make())
+			frames[s.name] = append(frames[s.name], sdkEncode(t, s.v|VariantGzip, GeneralWsReq{s.id, "", "4950983283", id(),
+				fmt.Sprintf("4950983283_%d", 1726312345678901234+r.Int64N(1e15)), data}))
+		}
+	}
+	return names, frames
+}
+
+// libraryReader is the streaming reader that inflater stands in for, pooled like it.
+type libraryReader struct {
+	gz  gzip.Reader
+	src bytes.Reader
+	buf []byte
+}
+
+func (l *libraryReader) inflate(p []byte) error {
+	l.src.Reset(p)
+	if err := l.gz.Reset(&l.src); err != nil {
+		return err
+	}
+	for n := 0; ; {
+		if n == len(l.buf) {
+			l.buf = append(l.buf, make([]byte, n)...)
+		}
+		k, err := l.gz.Read(l.buf[n:])
+		n += k
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// BenchmarkInflate is what docs/adr/0001-inflate.md cites: the best turns of this
+// package and of the library's reader, which take turns on the same frames.
+func BenchmarkInflate(b *testing.B) {
+	library := &libraryReader{buf: make([]byte, 128<<10)}
+	own := inflaters.New().(*inflater)
+	names, frames := sdkFrames(b, 1024) // more than a branch predictor learns by heart
+	for _, name := range names {
+		b.Run(name, func(b *testing.B) {
+			size, content, n := 0, 0, time.Duration(len(frames[name]))
+			bestOwn, bestLibrary := time.Hour, time.Hour
+			for b.Loop() {
+				size, content = 0, 0
+				begin := time.Now()
+				for _, frame := range frames[name] {
+					p, _ := own.inflate(frame, testMax)
+					size, content = size+len(frame), content+len(p)
+				}
+				between := time.Now()
+				for _, frame := range frames[name] {
+					_ = library.inflate(frame)
+				}
+				bestOwn, bestLibrary = min(bestOwn, between.Sub(begin)), min(bestLibrary, time.Since(between))
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(size)/float64(n), "B-frame")
+			b.ReportMetric(float64(content)/float64(n), "B-content")
+			b.ReportMetric(float64(bestOwn/n), "ns-own")
+			b.ReportMetric(float64(bestLibrary/n), "ns-library")
+			b.ReportMetric(float64(bestLibrary)/float64(bestOwn), "times")
+		})
+	}
 }
 
 func BenchmarkAppendRequest(b *testing.B) {

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -17,61 +15,147 @@ const (
 	// as one stored block: valid gzip without a compressor.
 	storedMax = 1024
 
-	gzipHeader    = 10 // bytes before the first block
-	storedHeader  = 5  // bytes before a stored block's content
+	gzipHeader    = 10  // bytes before the first block, at least
+	gzipTrailer   = 8   // bytes behind the last block
+	headerTextMax = 512 // bytes of a name or comment in a header, as in compress/gzip
+	storedHeader  = 5   // bytes before a stored block's content
 	storedRoom    = gzipHeader + storedHeader
 	inflateStart  = 4 << 10  // bytes of a new inflater's buffer
 	keptBufferMax = 64 << 10 // bytes; larger buffers are not kept in a pool
 )
 
-// inflater is a pooled gzip reader with its output.
+// Flags of a gzip header.
+const (
+	flagHeaderSum = 1 << (iota + 1)
+	flagExtra
+	flagName
+	flagComment
+)
+
+var (
+	errHeader   = fmt.Errorf("%w: gzip header", ErrMalformed)
+	errDeflate  = fmt.Errorf("%w: deflate stream", ErrMalformed)
+	errChecksum = fmt.Errorf("%w: gzip checksum", ErrMalformed)
+)
+
+// inflater decodes gzip streams that are whole in memory. Pooled: what it holds
+// is room, except during inflate.
 type inflater struct {
-	gz  gzip.Reader
-	src bytes.Reader
-	buf []byte
+	src []byte // the stream
+	pos int    // of src, next byte for b
+	b   uint64 // bits read and not yet taken, first one lowest
+	n   int    // number of bits in b
+
+	buf   []byte // output, in its full length
+	w     int    // bytes written
+	start int    // of buf, where the current member's content starts
+	max   int    // bound on w
+	end   int    // up to here, buf has room for inflateSlack bytes and max allows more
+
+	lengths, literals, distances code // of the current block
 }
 
-var inflaters = sync.Pool{New: func() any { return &inflater{buf: make([]byte, 0, inflateStart)} }}
+var inflaters = sync.Pool{New: func() any { return &inflater{buf: make([]byte, inflateStart)} }}
 
-// inflate returns the content of the gzip stream p, valid until release. Like
-// the standard library's reader it accepts concatenated streams and refuses other
-// bytes after the end. Content beyond max bytes is ErrTooLarge; the buffer for it
-// never exceeds twice what was inflated.
+// inflate returns the content of the gzip stream p, valid until release. It
+// accepts what compress/gzip accepts: members one after the other, and nothing
+// else behind them. Content beyond max bytes is ErrTooLarge; the buffer for it
+// grows to at most twice what was inflated.
 func (f *inflater) inflate(p []byte, max int) ([]byte, error) {
-	f.src.Reset(p)
-	buf := f.buf[:0]
+	f.src, f.pos, f.b, f.n = p, 0, 0, 0
+	f.w, f.max = 0, max
+	f.end = min(max, len(f.buf)-inflateSlack)
 	for {
-		// One stream at a time: the reader's own multistream mode takes a next
-		// header that is cut short for the end.
-		if err := f.gz.Reset(&f.src); err != nil {
-			return nil, fmt.Errorf("%w: gzip header: %v", ErrMalformed, err)
+		if err := f.member(); err != nil {
+			return nil, err
 		}
-		f.gz.Multistream(false)
-		var err error
-		for err == nil {
-			if len(buf) == cap(buf) {
-				buf = slices.Grow(buf, min(len(buf), max+1-len(buf)))
-				f.buf = buf
-			}
-			var n int
-			n, err = f.gz.Read(buf[len(buf):min(cap(buf), max+1)])
-			if buf = buf[:len(buf)+n]; len(buf) > max {
-				return nil, ErrTooLarge
-			}
-		}
-		if err != io.EOF {
-			return nil, fmt.Errorf("%w: gzip: %v", ErrMalformed, err)
-		}
-		if f.src.Len() == 0 {
-			return buf, nil
+		if f.pos == len(p) {
+			return f.buf[:f.w], nil
 		}
 	}
 }
 
+// member decodes one member of the stream at pos, and leaves pos after it.
+func (f *inflater) member() error {
+	size := headerSize(f.src[f.pos:])
+	if size == 0 {
+		return errHeader
+	}
+	f.pos += size
+	f.start = f.w
+	if err := f.deflated(); err != nil {
+		return err
+	}
+	if f.w > f.max {
+		return ErrTooLarge
+	}
+	trailer, content := f.src[f.pos:], f.buf[f.start:f.w]
+	if len(trailer) < gzipTrailer ||
+		binary.LittleEndian.Uint32(trailer) != crc32.ChecksumIEEE(content) ||
+		binary.LittleEndian.Uint32(trailer[4:]) != uint32(len(content)) {
+		return errChecksum
+	}
+	f.pos += gzipTrailer
+	return nil
+}
+
+// headerSize returns the bytes of the member header that p starts with, 0 if it
+// starts with none. Of its contents only the checksum matters here.
+func headerSize(p []byte) int {
+	if len(p) < gzipHeader || p[0] != 0x1f || p[1] != 0x8b || p[2] != 8 {
+		return 0
+	}
+	flags, size := p[3], gzipHeader
+	if flags&flagExtra != 0 {
+		if len(p) < size+2 {
+			return 0
+		}
+		size += 2 + int(binary.LittleEndian.Uint16(p[size:]))
+	}
+	for _, flag := range []byte{flagName, flagComment} {
+		if flags&flag == 0 || size > len(p) {
+			continue
+		}
+		text := p[size:min(len(p), size+headerTextMax)]
+		end := bytes.IndexByte(text, 0)
+		if end < 0 {
+			return 0
+		}
+		size += end + 1
+	}
+	if flags&flagHeaderSum != 0 {
+		if len(p) < size+2 || binary.LittleEndian.Uint16(p[size:]) != uint16(crc32.ChecksumIEEE(p[:size])) {
+			return 0
+		}
+		size += 2
+	}
+	if size > len(p) {
+		return 0
+	}
+	return size
+}
+
+// reserve makes room for n bytes and inflateSlack more, or says ErrTooLarge.
+func (f *inflater) reserve(n int) error {
+	need := f.w + n
+	if need > f.max {
+		return ErrTooLarge
+	}
+	if need > f.end {
+		size := max(2*len(f.buf), need+inflateSlack)
+		if size-inflateSlack > f.max {
+			size = f.max + inflateSlack
+		}
+		f.buf = append(make([]byte, 0, size), f.buf[:f.w]...)[:size]
+		f.end = min(f.max, size-inflateSlack)
+	}
+	return nil
+}
+
 func (f *inflater) release() {
-	f.src.Reset(nil)
-	if cap(f.buf) > keptBufferMax {
-		f.buf = make([]byte, 0, inflateStart)
+	f.src = nil
+	if len(f.buf) > keptBufferMax {
+		f.buf = make([]byte, inflateStart)
 	}
 	inflaters.Put(f)
 }

@@ -3,8 +3,13 @@ package wire
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
+	"math/bits"
+	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -54,6 +59,142 @@ func inflateCases(t testing.TB) [][]byte {
 	}
 }
 
+// bitWriter writes a DEFLATE stream by hand.
+type bitWriter struct {
+	out []byte
+	n   int // bits written
+}
+
+// put appends the lowest n bits of v, lowest first.
+func (w *bitWriter) put(v, n int) {
+	for i := range n {
+		if w.n%8 == 0 {
+			w.out = append(w.out, 0)
+		}
+		w.out[len(w.out)-1] |= byte(v>>i&1) << (w.n % 8)
+		w.n++
+	}
+}
+
+// member is a gzip member of the DEFLATE stream so far, whose content is known.
+func (w *bitWriter) member(content []byte) []byte {
+	p := append([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}, w.out...)
+	p = binary.LittleEndian.AppendUint32(p, crc32.ChecksumIEEE(content))
+	return binary.LittleEndian.AppendUint32(p, uint32(len(content)))
+}
+
+// dynamicBlock starts a last block with the given lengths of codes. Each length
+// goes out as itself, in a code of code lengths that gives all of them 4 bits.
+func dynamicBlock(literals, distances []int) *bitWriter {
+	w := &bitWriter{}
+	w.put(1|2<<1, 3)
+	w.put(len(literals)-257, 5)
+	w.put(len(distances)-1, 5)
+	w.put(15, 4)
+	for i := range 19 {
+		w.put([]int{0, 4}[min(1, i/3)], 3) // the order starts with the three repetitions
+	}
+	for _, n := range append(literals, distances...) {
+		w.put(int(bits.Reverse8(uint8(n))>>4), 4)
+	}
+	return w
+}
+
+// codeCases are dynamic blocks with codes at the edges of what is one.
+func codeCases() [][]byte {
+	literals := func(lengths map[int]int, n int) []int {
+		all := make([]int, n)
+		for s, length := range lengths {
+			all[s] = length
+		}
+		return all
+	}
+	long := map[int]int{256: 15, 'o': 15} // codes of 1 to 15 bits, beyond every table
+	for i := range 14 {
+		long['a'+i] = i + 1
+	}
+	var cases [][]byte
+	for _, c := range []struct {
+		literals  []int
+		distances []int
+		code      []int // bits of symbols, n bits each
+		bits      []int
+		content   string
+	}{
+		{literals(map[int]int{256: 1}, 257), []int{0}, []int{0}, []int{1}, ""},
+		{literals(map[int]int{256: 1}, 257), []int{0}, []int{1}, []int{1}, ""},         // not the one symbol
+		{literals(map[int]int{256: 2}, 257), []int{0}, []int{0}, []int{2}, ""},         // incomplete
+		{literals(map[int]int{'a': 1}, 257), []int{0}, []int{0, 0}, []int{1, 1}, "aa"}, // no end
+		{literals(nil, 257), []int{0}, []int{0}, []int{1}, ""},
+		{literals(map[int]int{'a': 1, 256: 1}, 257), []int{0}, []int{0, 1}, []int{1, 1}, "a"},
+		{literals(map[int]int{'a': 1, 'b': 1, 256: 1}, 257), []int{0}, []int{0, 1}, []int{1, 1}, "a"}, // over-subscribed
+		{literals(map[int]int{'a': 1, 256: 3}, 257), []int{0}, []int{0}, []int{1}, "a"},
+		{literals(map[int]int{'a': 1, 256: 2, 257: 2}, 258), []int{1}, []int{0, 3, 0, 1}, []int{1, 2, 1, 2}, "aaaa"},
+		{literals(map[int]int{'a': 1, 256: 2, 257: 2}, 258), []int{1}, []int{0, 3, 1, 1}, []int{1, 2, 1, 2}, "aaaa"},       // no such distance
+		{literals(map[int]int{'a': 1, 256: 2, 257: 2}, 258), []int{0}, []int{0, 3, 0, 1}, []int{1, 2, 1, 2}, "aaaa"},       // no distances
+		{literals(map[int]int{'a': 1, 256: 2, 257: 2}, 258), []int{0, 1}, []int{0, 3, 0, 1}, []int{1, 2, 1, 2}, "aaaa"},    // 2 bytes back of 1
+		{literals(map[int]int{'a': 1, 256: 2, 257: 2}, 258), []int{2, 2}, []int{0, 3, 0, 1}, []int{1, 2, 2, 2}, "aaaa"},    // incomplete distances
+		{literals(map[int]int{'a': 1, 256: 2, 257: 2}, 258), []int{1, 1, 1}, []int{0, 3, 0, 1}, []int{1, 2, 1, 2}, "aaaa"}, // over-subscribed
+		{literals(map[int]int{'a': 1, 256: 2, 284: 2}, 285), []int{1, 1}, []int{0, 3, 31, 0, 1}, []int{1, 2, 5, 1, 2}, strings.Repeat("a", 259)},
+		{literals(map[int]int{256: 1}, 287), []int{0}, []int{0}, []int{1}, ""},
+		{literals(map[int]int{256: 1}, 257), make([]int, 31), []int{0}, []int{1}, ""},
+		{literals(long, 257), []int{0}, []int{1<<13 - 1, 1<<14 - 1, 0, 1<<15 - 1}, []int{14, 15, 1, 15}, "noa"},
+		{literals(long, 257), []int{0}, []int{1<<11 - 1, 1<<15 - 1}, []int{12, 15}, "l"},
+	} {
+		w := dynamicBlock(c.literals, c.distances)
+		for i := range c.code {
+			w.put(c.code[i], c.bits[i])
+		}
+		cases = append(cases, w.member([]byte(c.content)))
+	}
+	// Fixed codes: the lengths 286 and 287 and the distances 30 and 31 mean nothing.
+	for _, code := range []int{0b11000110, 0b11000111} {
+		w := &bitWriter{}
+		w.put(1|1<<1, 3)
+		w.put(int(bits.Reverse8(uint8(code))), 8)
+		w.put(0, 20)
+		cases = append(cases, w.member(nil))
+	}
+	for distance := range 32 {
+		w := &bitWriter{}
+		w.put(1|1<<1, 3)
+		w.put(int(bits.Reverse8(0x30+'a')), 8)
+		w.put(1<<6, 7) // length 3
+		w.put(int(bits.Reverse8(uint8(distance))>>3), 5)
+		w.put(0, 7)
+		cases = append(cases, w.member([]byte("aaaa")))
+	}
+	for repeat := range 3 { // code lengths that repeat: none before, too many
+		w := &bitWriter{}
+		w.put(1|2<<1, 3)
+		w.put(0, 14-4)
+		w.put(0, 4)
+		for i := range 4 {
+			w.put([]int{1, 0, 1, 0}[(i+repeat)%4], 3)
+		}
+		w.put(0x5555_5555, 31)
+		w.put(-1, 60)
+		cases = append(cases, w.member(nil))
+	}
+	return cases
+}
+
+// headerCases are member headers at the edges of what is one.
+func headerCases(t testing.TB) [][]byte {
+	rest := gzipped(t, 6, []byte("hello"))[gzipHeader:]
+	var cases [][]byte
+	for flags := range 256 {
+		for _, fields := range []string{"", "\x03\x00abcname\x00comment\x00", "name\x00comment\x00", "name\x00", "\x03\x00abc",
+			strings.Repeat("n", 511) + "\x00", strings.Repeat("n", 512) + "\x00", "\xff\xffabc"} {
+			header := append([]byte{0x1f, 0x8b, 8, byte(flags), 1, 2, 3, 4, 5, 6}, fields...)
+			cases = append(cases, append(bytes.Clone(header), rest...))
+			sum := binary.LittleEndian.AppendUint16(bytes.Clone(header), uint16(crc32.ChecksumIEEE(header)))
+			cases = append(cases, append(sum, rest...))
+		}
+	}
+	return cases
+}
+
 // checkInflate compares with the standard library's reader, as the SDK and the
 // official server use it.
 func checkInflate(t testing.TB, p []byte, max int) {
@@ -92,9 +233,78 @@ func TestInflateIsTheStandardLibrarys(t *testing.T) {
 	}
 }
 
+func TestInflateRefusesTheSameCodes(t *testing.T) {
+	for _, p := range append(codeCases(), headerCases(t)...) {
+		checkInflate(t, p, 1000)
+		checkInflate(t, p, 2)
+	}
+	accepted := 0
+	for _, p := range codeCases() {
+		if _, err := inflateOnce(p, 1000); err == nil {
+			accepted++
+		} else if !errors.Is(err, ErrMalformed) {
+			t.Error(err)
+		}
+	}
+	if accepted != 7 {
+		t.Errorf("%d cases are streams", accepted)
+	}
+}
+
+// TestInflateOfDamagedFrames cuts frames at every byte and flips every bit.
+func TestInflateOfDamagedFrames(t *testing.T) {
+	names, frames := sdkFrames(t, 1)
+	for _, name := range names[:len(names)-1] {
+		p := frames[name][0]
+		for i := range p {
+			checkInflate(t, p[:i], 2000)
+			for bit := range 8 {
+				damaged := bytes.Clone(p)
+				damaged[i] ^= 1 << bit
+				checkInflate(t, damaged, 2000)
+			}
+		}
+	}
+}
+
+// TestInflateAllSizes: matches of all distances and lengths, every bound, and
+// members after members.
+func TestInflateAllSizes(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var content []byte
+	for len(content) < 200_000 {
+		if n := len(content); n > 0 && r.IntN(3) > 0 {
+			distance := 1 + r.IntN(min(n, 1<<r.IntN(16)))
+			for range 3 + r.IntN(300) {
+				content = append(content, content[len(content)-distance])
+			}
+			continue
+		}
+		for range r.IntN(200) {
+			content = append(content, byte(r.IntN(1+r.IntN(256))))
+		}
+	}
+	for level := -2; level <= 9; level++ {
+		for size := 1; size < len(content); size = size*5/4 + 1 {
+			p := gzipped(t, level, content[:size])
+			for _, max := range []int{size, size - 1, size + 1, size / 2} {
+				checkInflate(t, p, max)
+			}
+			checkInflate(t, append(bytes.Clone(p), p...), 2*size)
+		}
+	}
+}
+
 func FuzzInflate(f *testing.F) {
 	for _, p := range inflateCases(f) {
 		f.Add(p, uint16(1000))
+	}
+	for _, p := range codeCases() {
+		f.Add(p, uint16(1000))
+	}
+	_, frames := sdkFrames(f, 1)
+	for _, p := range []string{"text, options", "text, JSON envelope", "picture"} {
+		f.Add(frames[p][0], uint16(5000))
 	}
 	f.Fuzz(func(t *testing.T, p []byte, max uint16) { checkInflate(t, p, int(max)) })
 }
