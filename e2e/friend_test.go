@@ -226,13 +226,13 @@ func TestFriendAddedOffline(t *testing.T) {
 func TestManyFriendChangesOffline(t *testing.T) {
 	t.Parallel()
 	e := shared(t)
-	all := e.users("f", 400)
+	all := e.users("f", 260)
 	d := e.device(e.user("a"), android)
-	e.makeFriends(d.user, all[:150]...)
+	e.makeFriends(d.user, all[:50]...)
 	d.login()
 	e.sameFriends(d)
 	d.logout()
-	e.makeFriends(d.user, all[150:]...)
+	e.makeFriends(d.user, all[50:]...)
 	for i, f := range all {
 		change := obj{"ownerUserID": d.user, "friendUserID": f}
 		if i%3 == 0 {

@@ -391,9 +391,7 @@ func TestKickedMember(t *testing.T) {
 		t.Errorf("send by SDK after the kick: %d", code)
 	}
 	r := e.raw(b.user, web, envelopes[0])
-	m := r.text("", "still here?")
-	m.SessionType, m.GroupID, m.RecvID = 3, id, ""
-	if code, err := r.do(reqSend, m, nil); code != codeNotMember || err != nil {
+	if code, err := r.do(reqSend, r.text(groupChat(id), "still here?"), nil); code != codeNotMember || err != nil {
 		t.Errorf("send after the kick: %d %v", code, err)
 	}
 	want := []string{"type 1501", "one", "two", "type 1508"}

@@ -123,7 +123,7 @@ type revocation struct {
 // revokedAt waits until the device's app was told of a revocation.
 func revokedAt(d *device, want revocation) {
 	d.env.Helper()
-	d.env.eventually("revocation at "+d.user, func() bool {
+	told := func() bool {
 		for _, ev := range d.all(onRevoked) {
 			var got revocation
 			if json.Unmarshal([]byte(ev.arg), &got) == nil && got == want {
@@ -131,6 +131,9 @@ func revokedAt(d *device, want revocation) {
 			}
 		}
 		return false
+	}
+	d.env.tryEventually(told, func() {
+		d.env.Fatalf("%s on %d not told of %+v, but of %v", d.user, d.platform, want, d.all(onRevoked))
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -362,13 +363,17 @@ func (e *env) ask(r *raw, id int, req, out proto.Message) {
 
 var clientMsgIDs atomic.Int64
 
-// text makes a single-chat message as the SDK would.
+// text makes a message to a user, or to a group's conversation, as the SDK would.
 func (r *raw) text(to, content string) *sdkws.MsgData {
 	body, _ := json.Marshal(obj{"content": content})
 	now := time.Now()
-	return &sdkws.MsgData{SendID: r.user, RecvID: to, ClientMsgID: fmt.Sprintf("%s-%d-%d", r.user, now.UnixNano(), clientMsgIDs.Add(1)),
+	m := &sdkws.MsgData{SendID: r.user, RecvID: to, ClientMsgID: fmt.Sprintf("%s-%d-%d", r.user, now.UnixNano(), clientMsgIDs.Add(1)),
 		SenderPlatformID: r.platform, SenderNickname: "nick " + r.user, SessionType: 1, MsgFrom: 100,
 		ContentType: 101, Content: body, CreateTime: now.UnixMilli(), Status: 1, AttachedInfo: "{}"}
+	if id, ok := strings.CutPrefix(to, groupChat("")); ok {
+		m.SessionType, m.GroupID, m.RecvID = 3, id, ""
+	}
+	return m
 }
 
 // sendText sends a text, which has to succeed.
