@@ -85,11 +85,7 @@ func (s *Server) dispatch(ctx *fasthttp.RequestCtx, otherwise core.Dialect) {
 	case p.v3 == nil:
 		s.serveV2(ctx, p.v2)
 	default:
-		o, err := parseObject(ctx.PostBody())
-		if err != nil {
-			o = nil
-		}
-		if dialectOf(name, &ctx.Request.Header, o, otherwise) == core.DialectV2 {
+		if dialectOf(name, ctx, otherwise) == core.DialectV2 {
 			s.serveV2(ctx, p.v2)
 			return
 		}

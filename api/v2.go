@@ -138,20 +138,23 @@ func tokenFailed(operationID string, err error) *failure {
 }
 
 // dialectOf tells which dialect a request to a path of both speaks (contract
-// §1.1); o is its body, nil if that is no object.
-func dialectOf(path string, h *fasthttp.RequestHeader, o *object, otherwise core.Dialect) core.Dialect {
-	if path == "/auth/user_token" && o != nil {
-		if old := o.has("platform"); old != o.has("platformID") {
-			if old {
-				return core.DialectV2
-			}
-			return core.DialectV3
-		}
-	}
-	switch {
-	case len(h.Peek("operationID")) > 0:
+// §1.1). The body is read only where it may decide.
+func dialectOf(path string, ctx *fasthttp.RequestCtx, otherwise core.Dialect) core.Dialect {
+	byHeader := len(ctx.Request.Header.Peek("operationID")) > 0
+	if byHeader && path != "/auth/user_token" {
 		return core.DialectV3
-	case o != nil && o.has("operationID"):
+	}
+	o, err := parseObject(ctx.PostBody())
+	if err != nil {
+		o = &object{}
+	}
+	old, now := o.has("platform"), o.has("platformID")
+	switch {
+	case path == "/auth/user_token" && old != now && old:
+		return core.DialectV2
+	case path == "/auth/user_token" && old != now, byHeader:
+		return core.DialectV3
+	case o.has("operationID"):
 		return core.DialectV2
 	}
 	return otherwise
