@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"google.golang.org/protobuf/proto"
 
@@ -150,7 +151,9 @@ func (c *Core) update(names []string, decide func(t *tx) error) error {
 	t.done = make(chan error, 1)
 	size := int64(0)
 	c.inFlight.wait()
-	unlock := c.stripes.lock(names...)
+	// A panic in decide is its request's error: it must not leave stripes locked.
+	unlock := sync.OnceFunc(c.stripes.lock(names...))
+	defer unlock()
 	err := decide(t)
 	if err == nil {
 		for _, m := range t.msgs {
@@ -162,17 +165,13 @@ func (c *Core) update(names []string, decide func(t *tx) error) error {
 			c.inFlight.give(size)
 		}
 	}
-	if err != nil || !t.holdOn {
-		unlock()
-	}
 	if err != nil {
 		return err
 	}
-	err = <-t.done
-	if t.holdOn {
+	if !t.holdOn {
 		unlock()
 	}
-	return err
+	return <-t.done
 }
 
 // append decides the messages and queues the batch. On error nothing was queued.
@@ -225,10 +224,16 @@ func (t *tx) decide() (unlock func(), err error) {
 			t.c.shards.all[i].mu.Unlock()
 		}
 	}
+	placed := false
+	defer func() {
+		if !placed {
+			unlock()
+		}
+	}()
 	if err := t.placeAll(); err != nil {
-		unlock()
 		return nil, err
 	}
+	placed = true
 	return unlock, nil
 }
 
