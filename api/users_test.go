@@ -152,6 +152,8 @@ func BenchmarkServe(b *testing.B) {
 	for _, tc := range []struct{ name, path, body string }{
 		{"server_time", "/msg/get_server_time", `{}`},
 		{"account_check_10", "/user/account_check", `{"checkUserIDs":["user0","user1","user2","user3","user4","user5","user6","user7","user8","user9"]}`},
+		{"v2_account_check_10", "/manager/account_check", `{"operationID":"o","userIDList":["user0","user1","user2","user3","user4","user5","user6","user7","user8","user9"]}`},
+		{"v2_online_status_100", "/manager/get_users_online_status", `{"operationID":"o","userIDList":` + listOf(100) + `}`},
 	} {
 		b.Run(tc.name, func(b *testing.B) {
 			var ctx fasthttp.RequestCtx
