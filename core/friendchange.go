@@ -228,6 +228,9 @@ func (c *Core) importFriends(from Caller, owner string, friends []string, lenien
 	if err := from.admin(); err != nil {
 		return nil, err
 	}
+	if len(friends) > lenientUsersMax {
+		return nil, im.ErrArgs.With("more than %d users", lenientUsersMax)
+	}
 	names := []string{userName(owner)}
 	for _, id := range friends {
 		names = append(names, userName(id))

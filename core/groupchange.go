@@ -18,12 +18,13 @@ import (
 
 // Limits of groups.
 const (
-	groupIDMax     = 64
-	groupNameMax   = 255
-	groupTextMax   = 16 << 10 // notification, introduction, ex
-	groupUsersMax  = 1000     // users per call
-	groupTypeWork  = 2        // the only type of v3
-	tipsMembersMax = 50       // members named by one notification
+	groupIDMax      = 64
+	groupNameMax    = 255
+	groupTextMax    = 16 << 10           // notification, introduction, ex
+	groupUsersMax   = 1000               // users per call
+	lenientUsersMax = 10 * groupUsersMax // users per call of the v2 dialect, which names no limit
+	groupTypeWork   = 2                  // the only type of v3
+	tipsMembersMax  = 50                 // members named by one notification
 )
 
 // Ways into a group (GroupMemberFullInfo.joinSource).
@@ -35,6 +36,9 @@ type groupTx struct {
 	from Caller
 	info *sdkws.GroupInfo
 	now  int64 // ms
+	// renamed is the profile that this transaction changes, if it is about one: the
+	// store still has the old one.
+	renamed *sdkws.UserInfo
 }
 
 // changeGroup runs decide on a group under its stripe and those of users, who
@@ -267,8 +271,8 @@ func (c *Core) createGroup(from Caller, p groupPlan) (*sdkws.GroupInfo, error) {
 		return nil, err
 	}
 	users := slices.Concat([]string{p.owner}, p.admins, p.members)
-	if len(users) > 10*groupUsersMax {
-		return nil, im.ErrArgs.With("more than %d members in one call", 10*groupUsersMax)
+	if len(users) > lenientUsersMax {
+		return nil, im.ErrArgs.With("more than %d users", lenientUsersMax)
 	}
 	if !from.Admin && strings.Contains(p.info.GroupID, "_") {
 		// The notifications of group x_y and those of the users x and y would be one
@@ -386,6 +390,9 @@ func (c *Core) InviteLenient(from Caller, groupID string, users []string, reason
 }
 
 func (c *Core) invite(from Caller, groupID string, users []string, lenient bool, message *bool, reason string) (joined []string, err error) {
+	if len(users) > lenientUsersMax {
+		return nil, im.ErrArgs.With("more than %d users", lenientUsersMax)
+	}
 	if err := firstError(checkList(len(users), "users"), checkTexts(exMax, reason)); err != nil {
 		return nil, err
 	}
@@ -462,6 +469,9 @@ func (c *Core) KickLenient(from Caller, groupID string, users []string) (kicked 
 }
 
 func (c *Core) kick(from Caller, groupID string, users []string, lenient bool, message *bool) (kicked []string, err error) {
+	if len(users) > lenientUsersMax {
+		return nil, im.ErrArgs.With("more than %d users", lenientUsersMax)
+	}
 	if err := checkList(len(users), "users"); err != nil {
 		return nil, err
 	}
