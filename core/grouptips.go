@@ -1,6 +1,8 @@
 package core
 
 import (
+	"cmp"
+
 	"github.com/openimsdk/protocol/sdkws"
 
 	"gannet/internal/im"
@@ -10,7 +12,6 @@ import (
 // or a made-up one for an administrator who is no member. Never nil: SDK clients
 // crash on a null.
 func (g *groupTx) opUser() (*sdkws.GroupMemberFullInfo, error) {
-	r := g.c.store.Latest()
 	m, err := g.member(g.from.UserID)
 	if err != nil {
 		return nil, err
@@ -21,7 +22,16 @@ func (g *groupTx) opUser() (*sdkws.GroupMemberFullInfo, error) {
 			m.RoleLevel = roleAdmin
 		}
 	}
-	return m, g.c.fillMember(r, m)
+	return m, g.fill(m)
+}
+
+// fill gives m the names it has after this transaction.
+func (g *groupTx) fill(m *sdkws.GroupMemberFullInfo) error {
+	if u := g.renamed; u.GetUserID() == m.UserID {
+		m.Nickname, m.FaceURL, m.AppMangerLevel = cmp.Or(m.Nickname, u.Nickname), cmp.Or(m.FaceURL, u.FaceURL), u.AppMangerLevel
+		return nil
+	}
+	return g.c.fillMember(g.c.store.Latest(), m)
 }
 
 // filled completes copies of members with names and faces.
@@ -32,7 +42,7 @@ func (g *groupTx) filled(members []*sdkws.GroupMemberFullInfo) ([]*sdkws.GroupMe
 			GroupID: m.GroupID, UserID: m.UserID, RoleLevel: m.RoleLevel, JoinTime: m.JoinTime, Nickname: m.Nickname, FaceURL: m.FaceURL,
 			JoinSource: m.JoinSource, OperatorUserID: m.OperatorUserID, Ex: m.Ex, MuteEndTime: m.MuteEndTime, InviterUserID: m.InviterUserID,
 		}
-		if err := g.c.fillMember(g.c.store.Latest(), full); err != nil {
+		if err := g.fill(full); err != nil {
 			return nil, err
 		}
 		out = append(out, full)

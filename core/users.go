@@ -350,7 +350,7 @@ func (t *tx) tellRenamed(from Caller, u *sdkws.UserInfo, who audience) error {
 		if info == nil {
 			continue
 		}
-		g := &groupTx{tx: t, from: from, info: info, now: t.c.nowMS()}
+		g := &groupTx{tx: t, from: from, info: info, now: t.c.nowMS(), renamed: u}
 		m, err := g.member(id)
 		if err != nil {
 			return err
@@ -358,8 +358,6 @@ func (t *tx) tellRenamed(from Caller, u *sdkws.UserInfo, who audience) error {
 		if m == nil || (m.Nickname != "" && m.FaceURL != "") {
 			continue
 		}
-		// The store still has the old profile.
-		m.Nickname, m.FaceURL = cmp.Or(m.Nickname, u.Nickname), cmp.Or(m.FaceURL, u.FaceURL)
 		if _, err := g.bump(membersOf(groupID), change{changeUpdate, id}); err != nil {
 			return err
 		}
