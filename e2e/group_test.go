@@ -127,8 +127,8 @@ func (d *device) group(id string) *model_struct.LocalGroup {
 	return nil
 }
 
-// members returns a group's members as the device lists them: ID, role, name and
-// whether muted, in the order of the app's list.
+// members returns a group's members as the device lists them: ID, role, name,
+// face and whether muted, in the order of the app's list.
 func (d *device) members(groupID string) []string {
 	var out []string
 	for {
@@ -137,7 +137,7 @@ func (d *device) members(groupID string) []string {
 			return []string{err.Error()}
 		}
 		for _, m := range list {
-			out = append(out, memberText(m.UserID, m.RoleLevel, m.Nickname, m.MuteEndTime))
+			out = append(out, memberText(m.UserID, m.RoleLevel, m.Nickname, m.FaceURL, m.MuteEndTime))
 		}
 		if len(list) < 100 {
 			return out
@@ -145,8 +145,8 @@ func (d *device) members(groupID string) []string {
 	}
 }
 
-func memberText(user string, role int32, nickname string, muteEnd int64) string {
-	return fmt.Sprintf("%s %d %q %d", user, role, nickname, muteEnd)
+func memberText(user string, role int32, nickname, face string, muteEnd int64) string {
+	return fmt.Sprintf("%s %d %q %q %d", user, role, nickname, face, muteEnd)
 }
 
 // serverMembers returns what members has to return, by the API.
@@ -157,7 +157,7 @@ func (e *env) serverMembers(groupID string) []string {
 		var data struct{ Members []*sdkws.GroupMemberFullInfo }
 		e.must("/group/get_group_member_list", e.admin, obj{"groupID": groupID, "pagination": obj{"pageNumber": page, "showNumber": 100}}, &data)
 		for _, m := range data.Members {
-			out = append(out, memberText(m.UserID, m.RoleLevel, m.Nickname, m.MuteEndTime))
+			out = append(out, memberText(m.UserID, m.RoleLevel, m.Nickname, m.FaceURL, m.MuteEndTime))
 		}
 		if len(data.Members) < 100 {
 			return out
@@ -282,6 +282,8 @@ func TestGroupLife(t *testing.T) {
 	// A member without a name of its own in the group has the user's.
 	a.do("own name", a.sdk.User().SetSelfInfo(a.ctx(), &sdkws.UserInfoWithEx{Nickname: wrapped("changed")}))
 	e.hears("OnGroupMemberInfoChanged", []string{of, field("userID", a.user), field("nickname", "changed")}, c, c2, d)
+	e.sameGroup(id, a, c, c2, d)
+	a.do("no face", a.sdk.User().SetSelfInfo(a.ctx(), &sdkws.UserInfoWithEx{FaceURL: wrapped("")}))
 	e.sameGroup(id, a, c, c2, d)
 
 	c.do("kick", c.sdk.Group().KickGroupMember(c.ctx(), id, "out", []string{d.user}))
