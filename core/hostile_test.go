@@ -270,20 +270,24 @@ func TestCloseEndsEveryGoroutine(t *testing.T) {
 		}
 		return n
 	}
-	before := running()
-	c, err := New(Options{Store: newFakeStore(), Deliverers: 5})
+	// A goroutine that just started, or is done, takes a moment to show it.
+	until := func(what string, reached func(n int) bool) {
+		t.Helper()
+		for n := 0; !reached(running()); n++ {
+			if n == 100_000 {
+				t.Fatalf("%s: %d goroutines", what, running())
+			}
+			runtime.Gosched()
+		}
+	}
+	const deliverers = 5
+	until("before New", func(n int) bool { return n == 0 })
+	c, err := New(Options{Store: newFakeStore(), Deliverers: deliverers})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Start(&recordingSink{})
-	if running() <= before {
-		t.Fatal("no goroutine found")
-	}
+	until("after New", func(n int) bool { return n == deliverers+jobWorkers+1 })
 	c.Close()
-	for n := 0; running() > before; n++ { // a goroutine that is done may still be leaving
-		if n == 10_000 {
-			t.Fatalf("%d goroutines stayed", running()-before)
-		}
-		runtime.Gosched()
-	}
+	until("after Close", func(n int) bool { return n == 0 })
 }
