@@ -109,6 +109,7 @@ type convState struct {
 type readPos struct {
 	stored int64
 	now    int64
+	own    int64 // the user's messages above now: nothing to read for him, though others' lie between
 }
 
 const readRunMax = 64
@@ -235,9 +236,10 @@ func (c *Core) readSeqLocked(st *convState, user string) (readPos, error) {
 		if w <= 0 {
 			return readPos{}, fmt.Errorf("core: read position of %s in %s is damaged", user, st.id)
 		}
-		p = readPos{stored: int64(v), now: int64(v)}
+		own, _ := binary.Uvarint(b[w:]) // absent: none
+		p = readPos{stored: int64(v), now: int64(v), own: int64(own)}
 	}
-	if p.now < st.maxSeq && !im.IsNotification(st.id) {
+	if p.own == 0 && p.now < st.maxSeq && !im.IsNotification(st.id) {
 		var scanErr error
 		err = r.Scan(Range{Table: TableMessage, Fixed: 1, A: st.id, From: uint64(p.now + 1), To: uint64(p.now + readRunMax)},
 			func(k Key, v []byte) bool {
@@ -274,8 +276,12 @@ func (t *tx) moveRead(r readMove) error {
 		return err
 	}
 	if seq := min(r.seq, st.maxSeq); seq > p.now || (r.lower && seq != p.now) {
-		st.reads[r.user] = readPos{stored: seq, now: seq}
-		t.ops = append(t.ops, readOp(r.user, r.conv, seq))
+		p := readPos{stored: seq, now: seq}
+		if p.own, err = t.c.ownAbove(st, r.user, seq); err != nil {
+			return err
+		}
+		st.reads[r.user] = p
+		t.ops = append(t.ops, readOp(r.user, r.conv, p))
 	}
 	return nil
 }
@@ -290,7 +296,39 @@ func (c *Core) readSeq(conv, user string) (seq int64, err error) {
 	return seq, err
 }
 
+// readSeqShown is the position that clients compute unread numbers from: readSeq,
+// moved up by one for each own message above it.
+func (c *Core) readSeqShown(conv, user string) (seq int64, err error) {
+	err = c.peek(conv, func(st *convState) error {
+		p, err := c.readSeqLocked(st, user)
+		seq = min(p.now+p.own, st.committed.Load())
+		return err
+	})
+	return seq, err
+}
+
+// ownAbove counts user's messages among the last readRunMax above seq.
+func (c *Core) ownAbove(st *convState, user string, seq int64) (n int64, err error) {
+	if seq >= st.maxSeq || im.IsNotification(st.id) {
+		return 0, nil
+	}
+	var scanErr error
+	err = c.store.Latest().Scan(Range{Table: TableMessage, Fixed: 1, A: st.id, From: uint64(max(seq+1, st.maxSeq-readRunMax)), To: uint64(st.maxSeq + 1)},
+		func(_ Key, v []byte) bool {
+			var m wire.Msg
+			if scanErr = wire.ScanMsg(v, &m); bytes.Equal(m.SendID, []byte(user)) {
+				n++
+			}
+			return scanErr == nil
+		})
+	return n, firstError(err, scanErr)
+}
+
 // readOp is the write that stores a read position.
-func readOp(user, conv string, seq int64) Op {
-	return Op{Key: Key{Table: TableReadSeq, A: user, B: conv}, Value: binary.AppendUvarint(nil, uint64(seq))}
+func readOp(user, conv string, p readPos) Op {
+	v := binary.AppendUvarint(nil, uint64(p.now))
+	if p.own > 0 {
+		v = binary.AppendUvarint(v, uint64(p.own))
+	}
+	return Op{Key: Key{Table: TableReadSeq, A: user, B: conv}, Value: v}
 }

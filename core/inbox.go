@@ -398,7 +398,7 @@ func (p *puller) element(row *conversation.Conversation) (*conversation.Conversa
 	if err != nil || m == nil {
 		return nil, err
 	}
-	read, err := p.c.readSeq(row.ConversationID, p.user)
+	read, err := p.c.readSeqShown(row.ConversationID, p.user)
 	if err != nil {
 		return nil, err
 	}

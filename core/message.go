@@ -357,12 +357,15 @@ func (c *Core) place(t *tx, m *message, now int64) error {
 	}
 	t.put(Key{Table: TableMessage, A: m.conv, N: uint64(m.seq)}, m.data)
 	if m.readOwn {
-		jumped := pos.now != m.seq-1
-		pos.now = m.seq
-		if jumped || pos.now-pos.stored >= readRunMax {
+		// Sending does not read what others sent before.
+		if gap := pos.now != m.seq-1; gap {
+			pos.own++
+		} else {
+			pos.now = m.seq
+		}
+		if pos.own > 0 || pos.now-pos.stored >= readRunMax {
 			pos.stored = pos.now
-			op := readOp(string(m.head.SendID), m.conv, pos.now)
-			t.ops = append(t.ops, op)
+			t.ops = append(t.ops, readOp(string(m.head.SendID), m.conv, pos))
 		}
 		st.reads[string(m.head.SendID)] = pos
 	}

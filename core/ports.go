@@ -24,7 +24,7 @@ const (
 	TableMessageID                      // A=conversationID, B=16-byte hash of (sender, clientMsgID) → seq
 	TableInbox                          // A=owner, B=conversationID → conversation.Conversation
 	TableNotice                         // A=userID, B=n_ conversation of a pair he is in → empty
-	TableReadSeq                        // A=owner, B=conversationID → hasReadSeq
+	TableReadSeq                        // A=owner, B=conversationID → last seq read, own messages above it
 	TableHidden                         // A=owner, B=conversationID, N=seq → empty: deleted for this owner
 	TableVersion                        // A=versioned set → its current version
 	TableVersionLog                     // A=versioned set, N=version → what changed at that version

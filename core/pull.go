@@ -478,7 +478,7 @@ func (c *Core) GetConversationsHasReadAndMaxSeq(from Caller, req *msg.GetConvers
 		if !ok {
 			continue
 		}
-		read, err := c.readSeq(conv, req.UserID)
+		read, err := c.readSeqShown(conv, req.UserID)
 		if err != nil {
 			return nil, err
 		}
