@@ -1,6 +1,6 @@
 # No target prints this help. ARGS are passed on by run and load.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME    ?= 10s
+FUZZTIME    ?= 5s
 ARGS        ?=
 
 .DEFAULT_GOAL := help
@@ -35,7 +35,7 @@ lint: ## staticcheck
 imports: ## who may import whom
 	go test -count=1 -run '^TestImport' .
 
-fuzz: ## every fuzz target for FUZZTIME (10s) each
+fuzz: ## every fuzz target for FUZZTIME (5s) each
 	@set -e; grep -rEo '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' --exclude-dir=e2e . | sort | \
 	while IFS=: read -r file decl; do \
 		echo "fuzz $${file%/*} $${decl#func }"; \
@@ -43,7 +43,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 	done
 
 e2e: ## the official SDK against a real server process (needs a C compiler)
-	cd e2e && go test -count=1 ./...
+	cd e2e && go test -count=1 -timeout 20m ./...
 
 bench: ## every Go benchmark
 	go test -run '^$$' -bench . -benchmem ./...
