@@ -19,6 +19,7 @@ import (
 	"github.com/openimsdk/protocol/auth"
 	"github.com/openimsdk/protocol/conversation"
 	"github.com/openimsdk/protocol/msg"
+	"github.com/openimsdk/protocol/relation"
 	"github.com/openimsdk/protocol/sdkws"
 	"github.com/openimsdk/protocol/user"
 	"github.com/openimsdk/protocol/wrapperspb"
@@ -30,7 +31,8 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write what the scripts print into testdata; read the diff before committing")
 
-// TestScripts runs core/testdata/*.txt: a command per line, then "----", then what
+// TestScripts runs core/testdata/*.txt (a first line "# policy N" or
+// "# friend-verify" sets that option): a command per line, then "----", then what
 // it prints up to an empty line. Commands are the methods of script; a frame that
 // the core hands to the sink prints as "session <- what".
 func TestScripts(t *testing.T) {
@@ -209,9 +211,15 @@ func runScript(t *testing.T, text string) string {
 		sessions: make(map[string]SessionRef), users: make(map[string]string), tokens: make(map[string]string),
 	}
 	s.options.Policy = PolicySamePlatform
-	if strings.HasPrefix(text, "# friend-verify\n") {
-		s.options.FriendVerify = true
+	head, _, _ := strings.Cut(text, "\n")
+	if policy, ok := strings.CutPrefix(head, "# policy "); ok {
+		n, err := strconv.Atoi(policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.options.Policy, s.options.MaxTokens = LoginPolicy(n), 2
 	}
+	s.options.FriendVerify = head == "# friend-verify"
 	s.start()
 	defer func() { s.core.Close() }()
 	var out strings.Builder
@@ -552,6 +560,15 @@ func (s *script) change(w []string, opt map[string]string) []string {
 			in.IsPrivateChat = wrapperspb.Bool(v == "true")
 		}
 		_, err := c.SetConversations(as(w[1]), &conversation.SetConversationsReq{UserIDs: []string{cmp.Or(opt["of"], w[1])}, Conversation: in})
+		return ok(err)
+	case "befriend":
+		_, err := c.ImportFriend(root, &relation.ImportFriendReq{OwnerUserID: w[1], FriendUserIDs: w[2:]})
+		return ok(err)
+	case "unfriend":
+		_, err := c.DeleteFriend(as(w[1]), &relation.DeleteFriendReq{OwnerUserID: w[1], FriendUserID: w[2]})
+		return ok(err)
+	case "block":
+		_, err := c.AddBlack(as(w[1]), &relation.AddBlackReq{OwnerUserID: w[1], BlackUserID: w[2]})
 		return ok(err)
 	case "business": // business to key [level=] [message=true]
 		level, _ := strconv.Atoi(opt["level"])

@@ -90,14 +90,12 @@ func (c *Core) deleteUser(from Caller, id string) (deleted bool, err error) {
 	return deleted && err == nil, err
 }
 
-// endTokens makes all tokens of a user kicked.
+// endTokens removes all tokens of a user: they are unknown from then on (1507).
 func (t *tx) endTokens(id string) error {
 	list, err := tokensOf(t.c.store.Latest(), id)
 	for _, rec := range list {
-		if rec.state == tokenNormal {
-			rec.state = tokenKicked
-			t.writeToken(id, rec)
-		}
+		rec.state = tokenGone
+		t.writeToken(id, rec)
 	}
 	return err
 }
