@@ -317,6 +317,9 @@ func (c *Core) PullMessageBySeqs(from Caller, req *sdkws.PullMessageBySeqsReq) (
 		if err != nil {
 			return nil, err
 		}
+		if im.IsNotification(r.ConversationID) { // clients would take a placeholder for one of its kind
+			msgs = slices.DeleteFunc(msgs, func(m *sdkws.MsgData) bool { return m.Status == im.MsgStatusDeleted })
+		}
 		if len(msgs) > 0 {
 			into[r.ConversationID] = &sdkws.PullMsgs{Msgs: msgs, EndSeq: r.End}
 		}

@@ -184,8 +184,7 @@ func (w window) others(user string) (to, group string) {
 	return "", w.rec.a
 }
 
-// erase empties messages for everybody. Their rows stay as placeholders with
-// the true sender and times, so that no seq is missing.
+// erase empties messages for everybody.
 func (t *tx) erase(from Caller, req *msg.DeleteMsgsReq, w window) error {
 	for _, s := range req.Seqs {
 		m, err := t.c.storedMessage(t.c.store.Latest(), w, req.ConversationID, s)
@@ -201,8 +200,7 @@ func (t *tx) erase(from Caller, req *msg.DeleteMsgsReq, w window) error {
 				return im.ErrNoPermission.With("user %s may not delete message %d for everybody", req.UserID, s)
 			}
 		}
-		m.Content, m.Status, m.AttachedInfo, m.Ex, m.OfflinePushInfo = nil, im.MsgStatusDeleted, "", "", nil
-		if err := t.putProto(Key{Table: TableMessage, A: req.ConversationID, N: uint64(s)}, m); err != nil {
+		if err := t.empty(req.ConversationID, m); err != nil {
 			return err
 		}
 	}
@@ -298,13 +296,7 @@ func (t *tx) clearForAll(from Caller, user, conv string, w window) error {
 	}
 	rec := w.rec
 	rec.minSeq = w.maxSeq + 1
-	t.put(Key{Table: TableConversation, A: conv}, rec.encode())
-	t.then(func() {
-		sh := &t.c.shards.all[shardIndex(conv)]
-		if st := sh.states[conv]; st != nil {
-			st.rec = rec
-		}
-	})
+	t.saveConversation(conv, rec)
 	to, group := w.others(user)
 	return t.notify(notice{
 		kind: im.NotifyClearConversation, from: user, to: to, group: group, trace: from.OperationID,

@@ -38,7 +38,7 @@ func (c *Core) eachMessage(r Reader, fn func(conv string, head *wire.Msg, data [
 }
 
 // SearchMessage pages through the messages that match all given fields, oldest
-// first. sendTime is a day in UTC, "2006-01-02".
+// first; what was removed for everybody is left out. sendTime is a day in UTC, "2006-01-02".
 func (c *Core) SearchMessage(from Caller, req *msg.SearchMessageReq) (*msg.SearchMessageResp, error) {
 	if err := from.admin(); err != nil {
 		return nil, err
@@ -62,7 +62,8 @@ func (c *Core) SearchMessage(from Caller, req *msg.SearchMessageReq) (*msg.Searc
 	total := int64(0)
 	err := c.eachMessage(view, func(_ string, h *wire.Msg, data []byte) error {
 		switch {
-		case req.SendID != "" && string(h.SendID) != req.SendID,
+		case h.Status == im.MsgStatusDeleted,
+			req.SendID != "" && string(h.SendID) != req.SendID,
 			req.RecvID != "" && string(h.RecvID) != req.RecvID && string(h.GroupID) != req.RecvID,
 			req.ContentType != 0 && h.ContentType != req.ContentType,
 			req.SessionType != 0 && h.SessionType != req.SessionType,
