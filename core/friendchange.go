@@ -261,17 +261,29 @@ func (c *Core) importFriends(from Caller, owner string, friends []string, lenien
 			if !fresh {
 				continue
 			}
-			err = t.notify(notice{
-				kind: im.NotifyFriendApproved, from: id, to: owner, trace: from.OperationID,
-				detail: &sdkws.FriendApplicationApprovedTips{FromToUserID: fromTo(owner, id)},
-			})
-			if err != nil {
+			if err := t.tellImported(from, owner, id); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	return done, err
+}
+
+// tellImported tells of a friendship that nobody asked for as if it had been
+// (1201). Clients read the request in it, so it has one, which is not stored.
+func (t *tx) tellImported(from Caller, owner, friend string) error {
+	now := t.c.nowMS()
+	full, err := t.filledRequest(&sdkws.FriendRequest{
+		FromUserID: owner, ToUserID: friend, HandleResult: resultAgree, HandlerUserID: from.UserID, CreateTime: now, HandleTime: now,
+	})
+	if err != nil {
+		return err
+	}
+	return t.notify(notice{
+		kind: im.NotifyFriendApproved, from: friend, to: owner, trace: from.OperationID,
+		detail: &sdkws.FriendApplicationApprovedTips{FromToUserID: fromTo(owner, friend), Request: full},
+	})
 }
 
 // DeleteFriend takes a friend off owner's list only.
