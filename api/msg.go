@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/openimsdk/protocol/jssdk"
 	"github.com/openimsdk/protocol/msg"
 	"github.com/openimsdk/protocol/sdkws"
 	"github.com/openimsdk/protocol/user"
@@ -241,7 +242,7 @@ func (m *messages) sendBusiness(from core.Caller, req *businessReq) (*msg.SendMs
 	})
 }
 
-// pull is pull_msg_by_seq. Placeholders have no content: it is answered as "".
+// pull is pull_msg_by_seq.
 func (m *messages) pull(from core.Caller, req *sdkws.PullMessageBySeqsReq) (*sdkws.PullMessageBySeqsResp, error) {
 	resp, err := m.core.PullMessageBySeqs(from, req)
 	if err != nil {
@@ -250,13 +251,37 @@ func (m *messages) pull(from core.Caller, req *sdkws.PullMessageBySeqsReq) (*sdk
 	for _, conversations := range []map[string]*sdkws.PullMsgs{resp.Msgs, resp.NotificationMsgs} {
 		for _, pulled := range conversations {
 			for _, d := range pulled.Msgs {
-				if d.Content == nil {
-					d.Content = []byte{}
-				}
+				fillContent(d)
 			}
 		}
 	}
 	return resp, nil
+}
+
+// fillContent gives a message without content, a placeholder, one that is
+// answered as "" and not as [].
+func fillContent(d *sdkws.MsgData) {
+	if d.Content == nil {
+		d.Content = []byte{}
+	}
+}
+
+// conversationsShown is get_conversations of web clients.
+func (m *messages) conversationsShown(from core.Caller, req *jssdk.GetConversationsReq) (*jssdk.GetConversationsResp, error) {
+	resp, err := m.core.GetConversationsShown(from, req)
+	for _, row := range resp.GetConversations() {
+		fillContent(row.LastMsg)
+	}
+	return resp, err
+}
+
+// activeConversations is get_active_conversations of web clients.
+func (m *messages) activeConversations(from core.Caller, req *jssdk.GetActiveConversationsReq) (*jssdk.GetActiveConversationsResp, error) {
+	resp, err := m.core.GetActiveConversations(from, req)
+	for _, row := range resp.GetConversations() {
+		fillContent(row.LastMsg)
+	}
+	return resp, err
 }
 
 // checkSent tells what became of the send_msg with this request's operationID.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -293,4 +294,46 @@ func TestSentLogForgetsTheOldest(t *testing.T) {
 	if len(l.status) != 3 {
 		t.Error(len(l.status))
 	}
+}
+
+// The routes of web clients and the administrator's removals, over HTTP: what
+// core does is core's test.
+func TestShownAndRemoved(t *testing.T) {
+	r := newRig(t)
+	u1, _ := r.user("u1"), r.user("u2")
+	conv := im.SingleID("u1", "u2")
+	for i := range 3 {
+		r.must("/msg/send_msg", r.admin, obj{
+			"sendID": "u2", "recvID": "u1", "contentType": 101, "sessionType": 1, "content": obj{"content": fmt.Sprint("text ", i)},
+		}, nil)
+	}
+	content := base64.StdEncoding.EncodeToString([]byte(`{"content":"text 2"}`))
+	for path, body := range map[string]obj{
+		"/jssdk/get_active_conversations": {"ownerUserID": "u2", "count": 10},
+		"/jssdk/get_conversations":        {"conversationIDs": []string{conv}},
+	} {
+		a := r.must(path, u1, body, nil)
+		for _, want := range []string{`{"unreadCount":3,"conversations":[{"conversation":{"ownerUserID":"u1","conversationID":"` + conv + `"`,
+			`"lastMsg":{"sendID":"u2"`, `"content":"` + content + `"`, `"user":{"userID":"u2"`, `"friend":null,"group":null,"maxSeq":3,"readSeq":0}`} {
+			if !strings.Contains(string(a.Data), want) {
+				t.Errorf("%s: %s lacks %s", path, a.Data, want)
+			}
+		}
+	}
+	a := r.must("/msg/delete_msg_phsical_by_seq", r.admin, obj{"conversationID": conv, "seqs": []int{2}}, nil)
+	if a.Data != nil {
+		t.Errorf("%s", a.Body)
+	}
+	if got := r.pull(u1, "u1", conv).Msgs[conv].Msgs; len(got) != 3 || len(*got[1].Content) != 0 || len(*got[0].Content) == 0 {
+		t.Errorf("%+v", got)
+	}
+	r.must("/msg/delete_msg_physical", r.admin, obj{"conversationIDs": []string{conv}, "timestamp": 3600}, nil)
+	if got := r.pull(u1, "u1", conv).Msgs[conv].Msgs; len(got) != 3 {
+		t.Errorf("%+v", got)
+	}
+	r.refused("/msg/delete_msg_physical", r.admin, obj{"timestamp": 0}, 1001, "conversationIDs")
+	r.refused("/msg/delete_msg_physical", u1, obj{"conversationIDs": []string{conv}}, 1002, "")
+	r.refused("/msg/delete_msg_phsical_by_seq", u1, obj{"conversationID": conv, "seqs": []int{1}}, 1002, "")
+	r.refused("/msg/delete_msg_phsical_by_seq", r.admin, obj{"conversationID": conv}, 1001, "seqs")
+	r.refused("/jssdk/get_active_conversations", u1, obj{"count": -1}, 1001, "count")
 }

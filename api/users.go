@@ -134,3 +134,31 @@ func usersOnlineStatus(c *core.Core) call[msggateway.GetUsersOnlineStatusReq, []
 		return &rows, nil
 	}
 }
+
+// usersOnlineTokens counts the connections of those who are online by platform.
+// The server does not keep tokens, so it cannot name them.
+func usersOnlineTokens(c *core.Core) call[msggateway.GetUsersOnlineStatusReq, []*msggateway.SingleDetail] {
+	return func(from core.Caller, req *msggateway.GetUsersOnlineStatusReq) (*[]*msggateway.SingleDetail, error) {
+		all, err := c.Sessions(from, req.UserIDs)
+		if err != nil {
+			return nil, err
+		}
+		rows := []*msggateway.SingleDetail{}
+		for i, refs := range all {
+			if len(refs) == 0 {
+				continue
+			}
+			row := &msggateway.SingleDetail{UserID: req.UserIDs[i], Status: 1}
+			for _, ref := range refs { // ascending by platform
+				n := len(row.SinglePlatformToken)
+				if n == 0 || row.SinglePlatformToken[n-1].PlatformID != int32(ref.Platform) {
+					row.SinglePlatformToken = append(row.SinglePlatformToken, &msggateway.SinglePlatformToken{PlatformID: int32(ref.Platform)})
+					n++
+				}
+				row.SinglePlatformToken[n-1].Total++
+			}
+			rows = append(rows, row)
+		}
+		return &rows, nil
+	}
+}

@@ -134,6 +134,20 @@ func TestUsersOnlineStatus(t *testing.T) {
 	if string(a.Data) != want {
 		t.Errorf("%s, want %s", a.Data, want)
 	}
+	r.core.Connect("u1", core.SessionRef{ID: 1, Platform: uint8(im.PlatformWeb), Token: core.TokenID{1}})
+	r.core.Connect("u1", core.SessionRef{ID: 2, Platform: uint8(im.PlatformWeb), Token: core.TokenID{1}})
+	a = r.must("/user/get_users_online_token_detail", r.admin, `{"userIDs":["x","u1"]}`, nil)
+	want = `[{"userID":"u1","status":1,"singlePlatformToken":[{"platformID":1,"total":1,"token":[]},{"platformID":5,"total":2,"token":[]}]}]`
+	if string(a.Data) != want {
+		t.Errorf("%s, want %s", a.Data, want)
+	}
+	if a := r.must("/user/get_users_online_token_detail", r.admin, `{"userIDs":["x"]}`, nil); string(a.Data) != `[]` {
+		t.Errorf("%s", a.Data)
+	}
+	r.refused("/user/get_users_online_token_detail", u, `{"userIDs":["u1"]}`, 1002, "")
+	r.refused("/user/get_users_online_token_detail", r.admin, `{}`, 1001, "")
+	r.core.Disconnect("u1", core.SessionRef{ID: 1})
+	r.core.Disconnect("u1", core.SessionRef{ID: 2})
 	r.refused("/user/get_users_online_status", u, `{"userIDs":["u1"]}`, 1002, "")
 	r.refused("/user/get_users_online_status", r.admin, `{}`, 1001, "")
 	if a := r.must("/user/get_users_status", u, `{"userIDs":["u1"]}`, nil); string(a.Data) != `{"statusList":[{"userID":"u1","status":1,"platformIDs":[1]}]}` {
