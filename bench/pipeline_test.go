@@ -57,12 +57,38 @@ func (s *sink) waitTargets(n int64) {
 
 // server is core on a store, without sockets.
 type server struct {
-	core *core.Core
-	sink *sink
+	core  *core.Core
+	store *storage.Store
+	sink  *sink // what core delivers to, unless open was told otherwise
 }
 
-// newServer opens core on a store in dir, or in memory when dir is empty.
+// newServer starts core on a store in dir, or in memory when dir is empty.
 func newServer(tb testing.TB, dir string) *server {
+	tb.Helper()
+	s := open(tb, dir, nil)
+	s.core.Start(s.sink)
+	return s
+}
+
+// open is newServer before core is started. wrap, if not nil, puts itself between
+// core and the store.
+func open(tb testing.TB, dir string, wrap func(core.Store) core.Store) *server {
+	tb.Helper()
+	s := &server{store: openStore(tb, dir), sink: newSink()}
+	o := core.Options{Store: s.store, Secret: "secret", Admins: []string{root.UserID}, Policy: core.PolicySamePlatform}
+	if wrap != nil {
+		o.Store = wrap(s.store)
+	}
+	var err error
+	if s.core, err = core.New(o); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.core.Close)
+	return s
+}
+
+// openStore opens a store in dir, or in memory when dir is empty.
+func openStore(tb testing.TB, dir string) *storage.Store {
 	tb.Helper()
 	o := storage.Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)}
 	if dir == "" {
@@ -72,25 +98,32 @@ func newServer(tb testing.TB, dir string) *server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c, err := core.New(core.Options{Store: store, Secret: "secret", Admins: []string{root.UserID}, Policy: core.PolicySamePlatform})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s := &server{core: c, sink: newSink()}
-	c.Start(s.sink)
 	tb.Cleanup(func() {
-		c.Close()
 		if err := store.Close(); err != nil {
 			tb.Error(err)
 		}
 	})
-	return s
+	return store
 }
 
-// register creates n users u0, u1 … and connects one session of each.
-func (s *server) register(tb testing.TB, n int) []core.SessionRef {
+// register creates n users u0, u1 … and connects one session of each, which use
+// the variants in turn; without variants they ask for gzip, as the SDKs do.
+func (s *server) register(tb testing.TB, n int, variants ...wire.Variant) []core.SessionRef {
 	tb.Helper()
+	s.addUsers(tb, n)
+	if len(variants) == 0 {
+		variants = []wire.Variant{wire.VariantGzip}
+	}
 	refs := make([]core.SessionRef, n)
+	for i := range refs {
+		refs[i] = core.SessionRef{ID: uint64(i + 1), Platform: uint8(im.PlatformIOS), Variant: variants[i%len(variants)]}
+		s.core.Connect(name(i), refs[i])
+	}
+	return refs
+}
+
+func (s *server) addUsers(tb testing.TB, n int) {
+	tb.Helper()
 	for lo := 0; lo < n; lo += 1000 {
 		req := &user.UserRegisterReq{}
 		for i := lo; i < min(lo+1000, n); i++ {
@@ -100,11 +133,6 @@ func (s *server) register(tb testing.TB, n int) []core.SessionRef {
 			tb.Fatal(err)
 		}
 	}
-	for i := range refs {
-		refs[i] = core.SessionRef{ID: uint64(i + 1), Platform: uint8(im.PlatformIOS), Variant: wire.VariantGzip}
-		s.core.Connect(name(i), refs[i])
-	}
-	return refs
 }
 
 func name(i int) string { return fmt.Sprintf("u%d", i) }
@@ -158,9 +186,9 @@ func BenchmarkPair(b *testing.B) {
 }
 
 // newGroup makes a group of n users, all online.
-func newGroup(tb testing.TB, s *server, n int) (id string, refs []core.SessionRef) {
+func newGroup(tb testing.TB, s *server, n int, variants ...wire.Variant) (id string, refs []core.SessionRef) {
 	tb.Helper()
-	refs = s.register(tb, n)
+	refs = s.register(tb, n, variants...)
 	members := make([]string, 0, n-1)
 	for i := 1; i < n; i++ {
 		members = append(members, name(i))
