@@ -399,8 +399,11 @@ func (c *Core) invite(from Caller, groupID string, users []string, lenient bool,
 		if err != nil {
 			return err
 		}
-		if role == 0 {
+		switch {
+		case role == 0 && lenient:
 			return im.ErrNoPermission.With("user %s is not in group %s", from.UserID, groupID)
+		case role == 0:
+			return im.ErrRecordNotFound.With("user %s is not in group %s", from.UserID, groupID)
 		}
 		var members []*sdkws.GroupMemberFullInfo
 		for _, id := range users {

@@ -122,6 +122,9 @@ func (c *Core) GetIncrementalGroupMember(from Caller, req *group.GetIncrementalG
 	if err := c.mayRead(view, from, req.GroupID); err != nil {
 		return nil, err
 	}
+	if from.Admin {
+		return c.incrementalMembers(view, "", req)
+	}
 	return c.incrementalMembers(view, from.UserID, req)
 }
 

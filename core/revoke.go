@@ -288,11 +288,18 @@ func (c *Core) clear(from Caller, user string, convs []string, opt *msg.DeleteSy
 	})
 }
 
-// clearForAll moves the conversation's own first visible seq. A user may do that
-// in a single chat of his only when an administrator asks.
+// clearForAll moves the conversation's own first visible seq. That removes what
+// everybody wrote: administrators may, and the owner of a group, who stands above
+// all in it.
 func (t *tx) clearForAll(from Caller, user, conv string, w window) error {
 	if !from.Admin {
-		return im.ErrNoPermission.With("only an administrator may clear %s for everybody", conv)
+		role, _, err := t.c.standsAbove(t.c.store.Latest(), w.rec, user, "")
+		if err != nil {
+			return err
+		}
+		if role != roleOwner {
+			return im.ErrNoPermission.With("user %s may not clear %s for everybody", user, conv)
+		}
 	}
 	rec := w.rec
 	rec.minSeq = w.maxSeq + 1
