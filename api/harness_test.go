@@ -58,6 +58,12 @@ func (l *lockedBuffer) String() string {
 
 func newRig(tb testing.TB, edit ...func(*Options)) *rig {
 	tb.Helper()
+	return newRigOn(tb, func(*core.Core) core.Sink { return nowhere{} }, edit...)
+}
+
+// newRigOn is newRig with a sink for the core.
+func newRigOn(tb testing.TB, sink func(*core.Core) core.Sink, edit ...func(*Options)) *rig {
+	tb.Helper()
 	store, err := storage.Open(storage.Options{
 		Dir: "data", FS: vfs.NewMem(), CacheBytes: 8 << 20, Logger: slog.New(slog.DiscardHandler),
 		OnFatal: func(err error) { tb.Errorf("store: %v", err) },
@@ -72,7 +78,7 @@ func newRig(tb testing.TB, edit ...func(*Options)) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c.Start(nowhere{})
+	c.Start(sink(c))
 	r := &rig{TB: tb, core: c, log: new(lockedBuffer), http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	o := Options{Core: c, Logger: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if _, bench := tb.(*testing.B); bench {
