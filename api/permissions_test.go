@@ -81,15 +81,17 @@ func served(t testing.TB) []string {
 			calls = append(calls, "v2 "+path)
 		}
 	}
-	for id := range commandNames(t) {
+	commands, _ := commandTable(t)
+	for id := range commands {
 		calls = append(calls, fmt.Sprintf("ws %d", id))
 	}
 	slices.Sort(calls)
 	return calls
 }
 
-// commandNames are the commands of the gateway's table by identifier.
-func commandNames(t testing.TB) map[int]string {
+// commandTable reads the gateway's table, which no other room may: its commands
+// by identifier, true for those that have a handler; and the server's own pushes.
+func commandTable(t testing.TB) (commands map[int]bool, pushes []int) {
 	t.Helper()
 	source := func(file string) string {
 		b, err := os.ReadFile(file)
@@ -99,19 +101,25 @@ func commandNames(t testing.TB) map[int]string {
 		return string(b)
 	}
 	ids := map[string]int{}
-	for _, m := range regexp.MustCompile(`(?m)^\t(\w+) += (\d{4})$`).FindAllStringSubmatch(source("../internal/wire/envelope.go"), -1) {
-		ids[m[1]], _ = strconv.Atoi(m[2])
+	for _, m := range regexp.MustCompile(`(?m)^\t((?:Req|Push)\w+) += (\d{4})$`).FindAllStringSubmatch(source("../internal/wire/envelope.go"), -1) {
+		id, err := strconv.Atoi(m[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ids[m[1]] = id; strings.HasPrefix(m[1], "Push") {
+			pushes = append(pushes, id)
+		}
 	}
 	_, table, _ := strings.Cut(source("../gateway/commands.go"), "var commands = map[int32]*command{")
 	table, _, _ = strings.Cut(table, "\n}\n")
-	names := map[int]string{}
-	for _, m := range regexp.MustCompile(`(?m)^\twire\.(\w+): +\{name: "(\w+)"`).FindAllStringSubmatch(table, -1) {
-		names[ids[m[1]]] = m[2]
+	commands = map[int]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\twire\.(\w+): +\{name: .*$`).FindAllStringSubmatch(table, -1) {
+		commands[ids[m[1]]] = strings.Contains(m[0], "handle: ")
 	}
-	if rows := strings.Count(table, "\twire."); rows < 10 || len(names) != rows || names[0] != "" {
-		t.Fatalf("%d rows in the gateway's table, read %v", rows, names)
+	if rows := strings.Count(table, "\twire."); rows < 10 || len(commands) != rows || commands[0] || len(pushes) == 0 {
+		t.Fatalf("%d rows in the gateway's table, read %v, pushes %v", rows, commands, pushes)
 	}
-	return names
+	return commands, pushes
 }
 
 // uncovered compares the table with what is served.
