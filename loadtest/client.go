@@ -59,7 +59,7 @@ func newSDK(kind, compression, compressor string) (sdk, error) {
 // target is the request target of u's handshake. Like the SDK it escapes nothing.
 func (s *sdk) target(path string, u *account) string {
 	return fmt.Sprintf("%s?sendID=%s&token=%s&platformID=%d&operationID=%s%s",
-		path, u.userID, u.token, s.platform, "connect"+u.userID, s.query)
+		path, u.UserID, u.Token, s.platform, "connect"+u.UserID, s.query)
 }
 
 // naming makes clientMsgIDs that look like the SDK's (32 hexadecimal digits of a
@@ -142,7 +142,8 @@ type composer struct {
 	names   naming
 	text    *text
 	request wire.Request
-	incr0   int64 // msgIncr is userID_<incr0 + number>
+	incr0   int64 // msgIncr is userID_<incr0 + number·stride>
+	stride  int64
 	data    []byte
 	idAt    int      // of clientMsgID in data
 	textAt  int      // of the number in data
@@ -152,20 +153,25 @@ type composer struct {
 	out     []byte
 }
 
-func newComposer(s sdk, from, to *account, names naming, t *text, incr0 int64) (*composer, error) {
+// newComposer is for messages from a user to another or to a group.
+func newComposer(s sdk, from *account, to string, toGroup bool, names naming, t *text, incr0, stride int64) (*composer, error) {
 	placeholder := strings.Repeat("~", 32)
-	data, err := proto.Marshal(&sdkws.MsgData{
-		SendID:           from.userID,
-		RecvID:           to.userID,
+	m := &sdkws.MsgData{
+		SendID:           from.UserID,
+		RecvID:           to,
 		ClientMsgID:      placeholder,
 		SenderPlatformID: int32(s.platform),
-		SenderNickname:   from.nickname,
+		SenderNickname:   from.Nickname,
 		SessionType:      im.SingleChat,
 		MsgFrom:          im.MsgFromUser,
 		ContentType:      im.ContentText,
 		Content:          t.bytes,
 		Status:           im.MsgStatusSending,
-	})
+	}
+	if toGroup {
+		m.RecvID, m.GroupID, m.SessionType = "", to, im.GroupChat
+	}
+	data, err := proto.Marshal(m)
 	if err != nil {
 		return nil, err
 	}
@@ -173,8 +179,9 @@ func newComposer(s sdk, from, to *account, names naming, t *text, incr0 int64) (
 		variant: s.variant,
 		names:   names,
 		text:    t,
-		request: wire.Request{ReqIdentifier: wire.ReqSendMsg, SendID: []byte(from.userID)},
+		request: wire.Request{ReqIdentifier: wire.ReqSendMsg, SendID: []byte(from.UserID)},
 		incr0:   incr0,
+		stride:  stride,
 		data:    data,
 		idAt:    bytes.Index(data, []byte(placeholder)),
 		textAt:  bytes.Index(data, t.bytes) + t.at,
@@ -200,7 +207,7 @@ func (c *composer) compose(n, nowNanos int64) ([]byte, error) {
 	r.Data = c.data
 	r.OperationID = strconv.AppendInt(r.OperationID[:0], nowNanos, 10)
 	r.MsgIncr = append(append(r.MsgIncr[:0], r.SendID...), '_')
-	r.MsgIncr = strconv.AppendInt(r.MsgIncr, c.incr0+n, 10)
+	r.MsgIncr = strconv.AppendInt(r.MsgIncr, c.incr0+n*c.stride, 10)
 	var err error
 	if c.stencil == nil {
 		c.out, err = wire.AppendRequest(c.out[:0], c.variant, r)
@@ -236,20 +243,6 @@ func (c *composer) precompress(nowNanos int64) error {
 	mark(data+c.textAt, counterDigits)
 	c.stencil = newStencil(c.plain, own, data+c.fixed)
 	return nil
-}
-
-// number is the message that an answer with this msgIncr belongs to; -1 if it was
-// not made by compose.
-func (c *composer) number(incr []byte) int64 {
-	rest, ok := bytes.CutPrefix(incr, c.request.SendID)
-	if !ok || len(rest) < 2 || rest[0] != '_' {
-		return -1
-	}
-	n, err := strconv.ParseInt(string(rest[1:]), 10, 64)
-	if err != nil {
-		return -1
-	}
-	return n - c.incr0
 }
 
 // sendAck is msg.SendMsgResp. Its slices alias the decoded bytes.

@@ -38,7 +38,8 @@ const (
 
 // conn is one client connection. Its loop owns all of it.
 type conn struct {
-	id     int32 // index in loop.conns
+	id     int32 // slot in loop.conns
+	dial   int32 // number of its dial
 	fd     int
 	state  connState
 	armed  bool   // epoll watches for writability
@@ -151,9 +152,6 @@ func (l *loop) upgraded(c *conn, p []byte) ([]byte, error) {
 	c.state = stateOpen
 	l.dialing--
 	l.open++
-	if l.handshake != nil {
-		l.handshake(l.now - c.dialed)
-	}
 	l.on.opened(c)
 	return body, nil
 }

@@ -280,5 +280,8 @@ func (f *fake) load(scenario string, flags ...string) (*report, int) {
 	var log strings.Builder
 	r, code := execute(f.t.Context(), append(append([]string{scenario}, f.flags()...), flags...), &log, &log)
 	f.t.Log(log.String())
-	return r, code
+	if r == nil || len(r.Reports) == 0 {
+		return nil, code
+	}
+	return r.Reports[0], code
 }

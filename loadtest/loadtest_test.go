@@ -31,12 +31,11 @@ func TestP2PPasses(t *testing.T) {
 			if code != exitOK {
 				t.Fatalf("exit code %d", code)
 			}
-			p := r.P2P
-			if !r.Complete || p.Acked == 0 || p.Ack.Count == 0 || p.Deliver.Count == 0 || p.CheckedMessages != f.n {
-				t.Errorf("complete %v, %d messages at the server, result %+v", r.Complete, f.n, p)
+			if !r.Complete || r.Counts["acked"] == 0 || r.latency(tAck).Count == 0 || r.latency(tDeliver).Count == 0 || r.Checked != f.n {
+				t.Errorf("complete %v, %d messages at the server, result %+v", r.Complete, f.n, r)
 			}
-			if r.Server == "" || p.ServerRSSBefore == 0 {
-				t.Errorf("server %q, RSS %d", r.Server, p.ServerRSSBefore)
+			if rss, _ := r.figure("server RSS before"); r.Server == "" || rss == 0 {
+				t.Errorf("server %q, RSS %f", r.Server, rss)
 			}
 		})
 	}
@@ -115,8 +114,8 @@ func TestP2PCountsRefusals(t *testing.T) {
 		}
 	})
 	r, code := f.load("p2p", short()...)
-	if code != exitFailed || r.Refusals["90004"] == 0 || len(r.Faults) != 0 || r.P2P.Acked == 0 {
-		t.Errorf("exit code %d, refusals %v, faults %v, acked %d", code, r.Refusals, r.Faults, r.P2P.Acked)
+	if code != exitFailed || r.Refusals["90004"] == 0 || len(r.Faults) != 0 || r.Counts["acked"] == 0 {
+		t.Errorf("exit code %d, refusals %v, faults %v, acked %d", code, r.Refusals, r.Faults, r.Counts["acked"])
 	}
 }
 
@@ -130,16 +129,16 @@ func TestOpenLoopCountsStall(t *testing.T) {
 		}
 	})
 	r, _ := f.load("p2p", "--pairs", "1", "--rate", "500", "--warmup", "0s", "--duration", "600ms", "--drain", "20s")
-	p := r.P2P
-	if p.Deliver.Count != 300 || p.Sent != 300 || p.Unsent != 0 {
-		t.Fatalf("%d latencies, %d sent, %d unsent of 300 messages", p.Deliver.Count, p.Sent, p.Unsent)
+	deliver := r.latency(tDeliver)
+	if deliver.Count != 300 || r.Counts["sent"] != 300 || r.Counts["unsent"] != 0 {
+		t.Fatalf("%d latencies, counts %v of 300 messages", deliver.Count, r.Counts)
 	}
-	if p.Deliver.Max < 190_000 {
-		t.Errorf("max %.0f µs, stalled for %v", p.Deliver.Max, stall)
+	if deliver.Max < 190_000 {
+		t.Errorf("max %.0f µs, stalled for %v", deliver.Max, stall)
 	}
 	// A third of the run: messages due in its first half waited for 100 ms and more.
-	if p.Deliver.P90 < 90_000 {
-		t.Errorf("p90 %.0f µs: the messages behind the stalled one are not counted", p.Deliver.P90)
+	if deliver.P90 < 90_000 {
+		t.Errorf("p90 %.0f µs: the messages behind the stalled one are not counted", deliver.P90)
 	}
 }
 
@@ -148,8 +147,11 @@ func TestInterrupt(t *testing.T) {
 	ctx, cancel := timeoutAfterMessages(t, f, 20)
 	defer cancel()
 	var log bytes.Buffer
-	r, _ := execute(ctx, append(append([]string{"p2p"}, f.flags()...), "--duration", "1h", "--warmup", "0s"), &log, &log)
-	if r == nil || r.Complete || r.P2P.Acked == 0 || len(r.Faults) != 0 {
+	all, _ := execute(ctx, append(append([]string{"p2p"}, f.flags()...), "--duration", "1h", "--warmup", "0s"), &log, &log)
+	if all == nil || len(all.Reports) != 1 {
+		t.Fatalf("no report: %s", log.String())
+	}
+	if r := all.Reports[0]; r.Complete || r.Counts["acked"] == 0 || len(r.Faults) != 0 {
 		t.Errorf("interrupted run: %s", log.String())
 	}
 }
@@ -167,12 +169,12 @@ func TestIdle(t *testing.T) {
 	f := newFake(t, nil)
 	file := filepath.Join(t.TempDir(), "out.json")
 	r, code := f.load("idle", "--conns", "30", "--duration", "100ms", "--dialers", "4", "--json", file, "--secret", "hidden")
-	if code != exitOK || r.Idle.Connections != 30 || r.Idle.Open != 30 || r.Idle.Handshake.Count != 30 || r.Idle.RSSBefore == 0 {
-		t.Fatalf("exit code %d, %+v", code, r.Idle)
+	if open, _ := r.figure("connections"); code != exitOK || !r.Complete || open != 30 || r.latency(tHandshake).Count != 30 {
+		t.Fatalf("exit code %d, %+v", code, r)
 	}
 	text, err := os.ReadFile(file)
-	var back report
-	if err != nil || json.Unmarshal(text, &back) != nil || back.Idle.Open != 30 {
+	var back results
+	if err != nil || json.Unmarshal(text, &back) != nil || len(back.Reports) != 1 || back.Reports[0].latency(tHandshake).HDR.count() != 30 {
 		t.Errorf("JSON: %v %s", err, text)
 	}
 	if bytes.Contains(text, []byte("hidden")) {
@@ -200,7 +202,7 @@ func TestIdleFindsLosses(t *testing.T) {
 
 func TestUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"other"}, {"p2p", "--pairs", "0"}, {"p2p", "--payload", "3"}, {"p2p", "rest"}, {"idle", "--conns", "100000000"},
+		{}, {"other"}, {"p2p", "--pairs", "0"}, {"p2p", "--payload", "3"}, {"p2p", "rest"}, {"idle", "--conns", "0"},
 		{"p2p", "--ws", "ws://192.0.2.1:10001"}, {"p2p", "--ws", "ws://example.com:10001"}, {"p2p", "--ws", "http://127.0.0.1:1"},
 		{"p2p", "--api", "http://192.0.2.1:1"}, {"idle", "--ops", "http://192.0.2.1:1"}, {"p2p", "--ws", "ws://127.0.0.1"},
 		{"p2p", "--sdk", "c"}, {"p2p", "--compressor", "x"}, {"p2p", "--compression", "zip"}, {"p2p", "--duration", "0s"}, {"p2p", "--outstanding", "5000"},
@@ -210,11 +212,8 @@ func TestUsageErrors(t *testing.T) {
 			t.Errorf("%v: exit code %d, said %q", args, code, log.String())
 		}
 	}
-	if err := fitDescriptors(1 << 40); err == nil || !strings.Contains(err.Error(), "do not fit") {
-		t.Errorf("too many connections: %v", err)
-	}
 	for _, ok := range []string{"ws://localhost:5", "ws://127.9.9.9:5/im", "ws://[::1]:5"} {
-		if _, _, err := loopback("--ws", ok, "ws"); err != nil {
+		if _, _, err := (&options{}).target("--ws", ok, "ws"); err != nil {
 			t.Errorf("%s: %v", ok, err)
 		}
 	}

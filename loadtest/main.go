@@ -11,12 +11,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -34,147 +34,184 @@ const gcPercent = 400
 
 func main() {
 	debug.SetGCPercent(gcPercent)
+	if os.Getenv(workerEnv) != "" {
+		os.Exit(workHere(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends at once
 	_, code := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	os.Exit(code)
 }
 
-const usageText = `usage: loadtest p2p  [flags]   pairs of users write to each other
-       loadtest idle [flags]   connections do nothing
-       loadtest <scenario> -h  lists the flags`
-
-// options are the flags of every scenario.
+// options are the flags of every scenario and what is made of them.
 type options struct {
-	ws, api, ops, secret, admin, prefix, sdk, compression, compressor, json string
-	serverPID, dialers                                                      int
-	seed                                                                    uint64
-	duration                                                                time.Duration
+	ws, api, ops                 list
+	secret, admin, prefix, json  string
+	sdk, compression, compressor string
+	serverPID, dialers, workers  int
+	runs                         int
+	seed                         uint64
+	duration, warmup, drain      time.Duration
+	allowRemote                  bool
+	name                         string // of the report; "" is the command line
+	shape                               // what differs between scenarios
+	scenario                     *scenario
+	args                         []string
+	addrs                        []netip.AddrPort
+	paths                        []string
+	script                       func(*worker) script // nil: only the plan
 }
 
 func (o *options) define(fs *flag.FlagSet) {
-	fs.StringVar(&o.ws, "ws", "ws://127.0.0.1:10001", "WebSocket address of the server; loopback only")
-	fs.StringVar(&o.api, "api", "http://127.0.0.1:10002", "HTTP API of the server; loopback only")
-	fs.StringVar(&o.ops, "ops", "", "ops address (http://127.0.0.1:10003) for the server's heap figures; loopback only")
+	o.ws.texts, o.api.texts = []string{"ws://127.0.0.1:10001"}, []string{"http://127.0.0.1:10002"}
+	fs.Var(&o.ws, "ws", "WebSocket address; several, or given again: servers side by side, users spread over them")
+	fs.Var(&o.api, "api", "HTTP API")
+	fs.Var(&o.ops, "ops", "ops address (http://127.0.0.1:10003) for the server's heap, GC and fsync figures; one for each --ws")
+	fs.BoolVar(&o.allowRemote, "allow-remote", false, "allow targets other than this machine; only servers you may load")
 	fs.StringVar(&o.secret, "secret", "openIM123", "the server's secret")
 	fs.StringVar(&o.admin, "admin", "imAdmin", "an administrator's user ID")
 	fs.StringVar(&o.prefix, "users-prefix", "load", "user IDs are <prefix>_000000 and up; generators at work together need different ones")
 	fs.StringVar(&o.sdk, "sdk", "go", "SDK to simulate: go (gob) or js (JSON)")
 	fs.StringVar(&o.compression, "compression", "gzip", "gzip, as the SDKs ask for, or none")
-	fs.StringVar(&o.compressor, "compressor", "stencil", "how p2p compresses: stencil, or sdk for a compressor's run per message (dear; js always does)")
-	fs.StringVar(&o.json, "json", "", "write the result to this file")
-	fs.IntVar(&o.serverPID, "server-pid", 0, "the server's process; 0 finds the one that listens at --ws")
+	fs.StringVar(&o.compressor, "compressor", "stencil", "how messages are compressed: stencil, or sdk for a compressor's run per message (dear; js always does)")
+	fs.StringVar(&o.json, "json", "", "write the results to this file")
+	fs.IntVar(&o.serverPID, "server-pid", 0, "the server's process; 0 finds those that listen at --ws")
 	fs.IntVar(&o.dialers, "dialers", 64, "handshakes in flight")
+	fs.IntVar(&o.workers, "workers", 0, "processes of the generator; 0: as many as the descriptor limit asks for")
+	fs.IntVar(&o.runs, "runs", 1, "repeat so often; the table shows medians and ranges")
 	fs.Uint64Var(&o.seed, "seed", 1, "of the texts")
 	fs.DurationVar(&o.duration, "duration", 10*time.Second, "time to measure")
+	fs.DurationVar(&o.drain, "drain", 5*time.Second, "how long to wait at the end for what is missing")
 }
 
-// runner is what a scenario works with.
-type runner struct {
-	opts   options
-	sdk    sdk
-	addr   netip.AddrPort
-	path   string
-	api    *api
-	server *process
-	known  usage // of the server when it was last read; one goroutine reads it
-	report *report
-	log    io.Writer
+// list is a flag that may be given several times, or hold several values at once.
+type list struct {
+	texts []string
+	given bool // texts are not the default
 }
 
-// progress prints a line for somebody who watches.
-func (r *runner) progress(format string, args ...any) { fmt.Fprintf(r.log, format+"\n", args...) }
+func (l *list) String() string { return strings.Join(l.texts, ",") }
 
-// usage is the server's; the last one known once it is gone.
-func (r *runner) usage() usage {
-	if u, err := r.server.usage(); err == nil && u.rss > 0 {
-		r.known = u
+// Set replaces the default and adds to what was set before.
+func (l *list) Set(text string) error {
+	if !l.given {
+		l.texts, l.given = nil, true
 	}
-	return r.known
+	l.texts = append(l.texts, strings.Split(text, ",")...)
+	return nil
 }
 
-// execute runs the scenario that args name and returns its report, if there is
-// one, and the exit code.
-func execute(ctx context.Context, args []string, out, log io.Writer) (*report, int) {
-	if len(args) == 0 {
-		fmt.Fprintln(log, usageText)
-		return nil, exitUsage
+// parse makes options of a command line; flag.ErrHelp asks for no more.
+func parse(args []string, log io.Writer) (*options, *flag.FlagSet, error) {
+	o := &options{args: args}
+	for i := range scenarios {
+		if len(args) > 0 && scenarios[i].name == args[0] {
+			o.scenario = &scenarios[i]
+		}
+	}
+	if o.scenario == nil {
+		printUsage(log)
+		return nil, nil, errors.New("which scenario?")
 	}
 	fs := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	fs.SetOutput(log)
-	r := &runner{log: log, server: &process{}}
-	r.opts.define(fs)
-	var check func() error
-	var run func() error
-	switch args[0] {
-	case "p2p":
-		var o p2pOptions
-		o.define(fs)
-		check, run = o.check, func() error { return runP2P(ctx, r, &o) }
-	case "idle":
-		var o idleOptions
-		o.define(fs)
-		check, run = o.check, func() error { return runIdle(ctx, r, &o) }
-	default:
-		fmt.Fprintln(log, usageText)
-		return nil, exitUsage
-	}
+	o.define(fs)
+	o.scenario.flags(fs, o)
 	if err := fs.Parse(args[1:]); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, exitOK
-		}
-		return nil, exitUsage
+		return nil, nil, err
 	}
-	err := check()
-	if err == nil && fs.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	if fs.NArg() > 0 {
+		return nil, nil, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
-	if err == nil {
-		err = r.prepare(ctx, fs)
-	}
-	if err == nil {
-		err = run()
-	}
-	if err != nil {
-		fmt.Fprintf(log, "loadtest %s: %v\n", args[0], err)
-		return nil, exitUsage
-	}
-	return r.report, r.conclude(out)
+	return o, fs, o.check()
 }
 
-// prepare checks the common options and logs in.
-func (r *runner) prepare(ctx context.Context, fs *flag.FlagSet) (err error) {
-	o := &r.opts
-	if o.duration <= 0 || o.dialers < 1 {
-		return errors.New("--duration and --dialers must be positive")
+func printUsage(log io.Writer) {
+	fmt.Fprintln(log, "usage: loadtest <scenario> [flags]")
+	for _, s := range scenarios {
+		fmt.Fprintf(log, "  %-9s %s\n", s.name, s.about)
 	}
-	if r.sdk, err = newSDK(o.sdk, o.compression, o.compressor); err != nil {
+	fmt.Fprintln(log, "  <scenario> -h lists the flags")
+}
+
+func (o *options) check() error {
+	switch {
+	case o.duration <= 0 || o.dialers < 1 || o.runs < 1:
+		return errors.New("--duration, --dialers and --runs must be positive")
+	case o.workers < 0 || o.warmup < 0 || o.drain < 0 || o.rate < 0:
+		return errors.New("--workers, --warmup, --drain and --rate must not be negative")
+	case o.outstanding > windowMax:
+		return fmt.Errorf("--outstanding must be at most %d", windowMax)
+	case o.payload != 0 && (o.payload < counterDigits || o.payload > frameMax/2):
+		return fmt.Errorf("--payload must be %d … %d", counterDigits, frameMax/2)
+	}
+	if _, err := newSDK(o.sdk, o.compression, o.compressor); err != nil {
 		return err
 	}
-	if r.addr, r.path, err = loopback("--ws", o.ws, "ws"); err != nil {
-		return err
-	}
-	if _, _, err = loopback("--api", o.api, "http"); err != nil {
-		return err
-	}
-	if o.ops != "" {
-		if _, _, err = loopback("--ops", o.ops, "http"); err != nil {
+	for _, text := range o.ws.texts {
+		addr, path, err := o.target("--ws", text, "ws")
+		if err != nil {
 			return err
 		}
+		o.addrs, o.paths = append(o.addrs, addr), append(o.paths, path)
 	}
-	r.report = &report{
-		Scenario: fs.Name(), Started: time.Now(), Machine: thisMachine(), Commit: commit(), Settings: map[string]string{},
+	for name, texts := range map[string][]string{"--api": o.api.texts, "--ops": o.ops.texts} {
+		for i, text := range texts {
+			if _, _, err := o.target(name, text, "http"); err != nil {
+				return err
+			}
+			texts[i] = strings.TrimSuffix(text, "/")
+		}
 	}
-	r.report.Command = "loadtest " + fs.Name()
-	fs.VisitAll(func(f *flag.Flag) { r.report.Settings[f.Name] = shown(f) })
-	fs.Visit(func(f *flag.Flag) { r.report.Command += " --" + f.Name + " " + shown(f) })
-	if r.server, err = findProcess(o.serverPID, r.addr.Port()); err != nil {
-		r.report.warn("no figures of the server: %v", err)
-	} else {
-		r.report.Server = fmt.Sprintf("%s, pid %d", r.server.name, r.server.pid)
+	return o.scenario.check(o)
+}
+
+// target takes a URL apart and refuses every host but this one unless that is
+// allowed: the generator is a weapon against servers that are not the caller's.
+func (o *options) target(name, text, scheme string) (netip.AddrPort, string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != scheme || u.RawQuery != "" || u.Port() == "" {
+		return netip.AddrPort{}, "", fmt.Errorf("%s %q: want %s://127.0.0.1:port", name, text, scheme)
 	}
-	r.api = newAPI(strings.TrimSuffix(o.api, "/"))
-	return r.api.login(ctx, o.secret, o.admin)
+	host := u.Hostname()
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	ip, err := netip.ParseAddr(host)
+	if (err != nil || !ip.IsLoopback()) && !o.allowRemote {
+		return netip.AddrPort{}, "", fmt.Errorf("%s %q: only loopback addresses without --allow-remote", name, text)
+	}
+	addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(host, u.Port()))
+	if err != nil {
+		return netip.AddrPort{}, "", fmt.Errorf("%s %q: %w", name, text, err)
+	}
+	path := u.Path
+	if path == "" {
+		path = "/"
+	}
+	to := addr.AddrPort()
+	return netip.AddrPortFrom(to.Addr().Unmap(), to.Port()), path, nil
+}
+
+// execute runs the scenario that args name and returns its reports, if there are
+// any, and the exit code.
+func execute(ctx context.Context, args []string, out, log io.Writer) (*results, int) {
+	o, fs, err := parse(args, log)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil, exitOK
+	}
+	all := newResults()
+	for i := 0; err == nil && i < o.runs && ctx.Err() == nil; i++ {
+		var r *report
+		if r, err = run(ctx, o, fs, log); err == nil {
+			all.Reports = append(all.Reports, r)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(log, "loadtest: %v\n", err)
+		return nil, exitUsage
+	}
+	return all, all.conclude(o.json, out, log)
 }
 
 // shown is a flag's value without secrets.
@@ -183,46 +220,4 @@ func shown(f *flag.Flag) string {
 		return "***"
 	}
 	return f.Value.String()
-}
-
-// loopback takes a URL apart and refuses every host but this one: the generator is
-// a weapon against servers that are not the caller's.
-func loopback(name, text, scheme string) (netip.AddrPort, string, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != scheme || u.RawQuery != "" {
-		return netip.AddrPort{}, "", fmt.Errorf("%s %q: want %s://127.0.0.1:port", name, text, scheme)
-	}
-	host := u.Hostname()
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil || !ip.IsLoopback() {
-		return netip.AddrPort{}, "", fmt.Errorf("%s %q: only loopback addresses", name, text)
-	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	if err != nil {
-		return netip.AddrPort{}, "", fmt.Errorf("%s %q: needs a port", name, text)
-	}
-	path := u.Path
-	if path == "" {
-		path = "/"
-	}
-	return netip.AddrPortFrom(ip, uint16(port)), path, nil
-}
-
-// conclude prints and writes the report, and judges it.
-func (r *runner) conclude(out io.Writer) int {
-	r.report.print(out)
-	code := exitOK
-	if len(r.report.Faults) > 0 || len(r.report.Refusals) > 0 || !r.report.measured() {
-		code = exitFailed
-	}
-	if r.opts.json != "" {
-		if err := r.report.writeJSON(r.opts.json); err != nil {
-			fmt.Fprintf(r.log, "loadtest: %v\n", err)
-			code = exitUsage
-		}
-	}
-	return code
 }

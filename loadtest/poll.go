@@ -12,6 +12,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -46,51 +47,59 @@ type events interface {
 type loop struct {
 	on      events
 	epfd    int
-	address syscall.Sockaddr
-	family  int
-	head    string // what follows the path and query in each upgrade request
-	accept  string // Sec-WebSocket-Accept that answers head's key
+	servers []server // connection id goes to server id modulo their number
+	accept  string   // Sec-WebSocket-Accept that answers the key of every upgrade
 
-	conns   []*conn // by conn.id, closed ones too
+	conns   []*conn // by conn.id; nil before the first dial, closed ones too
+	dials   int32   // ever made; tells an event of a slot's former connection
 	dialing int     // connections whose handshake is not done
 	open    int
 	dirty   []*conn // have bytes to write at the end of the round
 
-	now       int64 // nanos, read after the last system call that may have waited
-	read      [readBytes]byte
-	ready     [eventsMax]syscall.EpollEvent
-	rng       *mathrand.PCG
-	handshake func(ns int64) // told each completed handshake's duration; may be nil
+	now   int64 // nanos, read after the last system call that may have waited
+	read  [readBytes]byte
+	ready [eventsMax]syscall.EpollEvent
+	rng   *mathrand.PCG
 
 	pingCredit float64 // connections that are due for a ping
 	pingAt     int     // the next one
 	pingedAt   int64   // when pingCredit was last brought up to date
-	pings      int64
+	pings      int64   // sent since somebody set it to 0
 	pongs      int64
+}
+
+// server is where connections go.
+type server struct {
+	address syscall.Sockaddr
+	family  int
+	head    string // what follows the path and query in each upgrade request
 }
 
 var processStart = time.Now()
 
-// nanos is the monotonic clock of every latency, in nanoseconds since the process started.
-func nanos() int64 { return int64(time.Since(processStart)) }
+// nanos is the clock of every latency: Unix nanoseconds when the process started, and
+// monotonic from there. So the workers of a run have the same clock.
+func nanos() int64 { return processStart.UnixNano() + int64(time.Since(processStart)) }
 
-// newLoop makes a loop for connections to addr. One Sec-WebSocket-Key serves all
-// of them: servers only hash it.
-func newLoop(addr netip.AddrPort, on events, seed uint64) (*loop, error) {
-	l := &loop{on: on, family: syscall.AF_INET, now: nanos(), rng: mathrand.NewPCG(seed, seed)}
-	if addr.Addr().Is4() {
-		l.address = &syscall.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
-	} else {
-		l.address = &syscall.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
-		l.family = syscall.AF_INET6
-	}
+// newLoop makes a loop for up to slots connections to addrs. One Sec-WebSocket-Key
+// serves all of them: servers only hash it.
+func newLoop(addrs []netip.AddrPort, on events, slots int, seed uint64) (*loop, error) {
+	l := &loop{on: on, now: nanos(), rng: mathrand.NewPCG(seed, seed), conns: make([]*conn, slots)}
 	var nonce [16]byte
 	rand.Read(nonce[:])
 	key := base64.StdEncoding.EncodeToString(nonce[:])
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	l.accept = base64.StdEncoding.EncodeToString(sum[:])
-	l.head = fmt.Sprintf(" HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n", addr, key)
+	for _, addr := range addrs {
+		s := server{family: syscall.AF_INET, head: fmt.Sprintf(" HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+			"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n", addr, key)}
+		if addr.Addr().Is4() {
+			s.address = &syscall.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+		} else {
+			s.address, s.family = &syscall.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}, syscall.AF_INET6
+		}
+		l.servers = append(l.servers, s)
+	}
 	l.pingedAt = l.now
 	var err error
 	l.epfd, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
@@ -107,7 +116,7 @@ func (l *loop) pin() {
 // close closes every connection and the loop; no event is told.
 func (l *loop) close() {
 	for _, c := range l.conns {
-		if c.state != stateClosed {
+		if c != nil && c.state != stateClosed {
 			syscall.Close(c.fd)
 			c.state = stateClosed
 		}
@@ -115,26 +124,29 @@ func (l *loop) close() {
 	syscall.Close(l.epfd)
 }
 
-// dial starts a connection that will ask for target (path and query).
-func (l *loop) dial(target string) error {
-	fd, err := syscall.Socket(l.family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+// dial starts slot id's connection, which will ask for target (path and query). The
+// slot's former one must be closed.
+func (l *loop) dial(id int, target string) error {
+	to := &l.servers[id%len(l.servers)]
+	fd, err := syscall.Socket(to.family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}
 	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
-	if err = syscall.Connect(fd, l.address); err != nil && err != syscall.EINPROGRESS {
+	if err = syscall.Connect(fd, to.address); err != nil && err != syscall.EINPROGRESS {
 		syscall.Close(fd)
 		return fmt.Errorf("connect: %w", err)
 	}
-	c := &conn{id: int32(len(l.conns)), fd: fd, state: stateUpgrading, armed: true, dialed: nanos()}
+	l.dials++
+	c := &conn{id: int32(id), dial: l.dials, fd: fd, state: stateUpgrading, armed: true, dialed: nanos()}
 	c.heard = c.dialed
-	c.out = append(append(append(c.out, "GET "...), target...), l.head...)
-	event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT, Fd: c.id}
+	c.out = append(append(append(c.out, "GET "...), target...), to.head...)
+	event := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT, Fd: c.id, Pad: c.dial}
 	if err = syscall.EpollCtl(l.epfd, syscall.EPOLL_CTL_ADD, fd, &event); err != nil {
 		syscall.Close(fd)
 		return fmt.Errorf("epoll: %w", err)
 	}
-	l.conns = append(l.conns, c)
+	l.conns[id] = c
 	l.dialing++
 	return nil
 }
@@ -151,6 +163,9 @@ func (l *loop) poll(until int64) error {
 	l.now = nanos()
 	for _, e := range l.ready[:n] {
 		c := l.conns[e.Fd]
+		if c.dial != e.Pad {
+			continue
+		}
 		if c.state != stateClosed && e.Events&syscall.EPOLLOUT != 0 {
 			l.write(c)
 		}
@@ -238,7 +253,7 @@ func (l *loop) write(c *conn) {
 		c.out = c.out[:copy(c.out, c.out[n:])]
 	}
 	if full := len(c.out) > 0; full != c.armed {
-		event := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: c.id}
+		event := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: c.id, Pad: c.dial}
 		if full {
 			event.Events |= syscall.EPOLLOUT
 		}
@@ -264,6 +279,19 @@ func (l *loop) flush() {
 
 // drop closes c for err and tells it.
 func (l *loop) drop(c *conn, err error) {
+	l.hangUp(c)
+	l.on.closed(c, err)
+}
+
+// abort closes c by a reset, as a network that is gone would, without telling it: no
+// port is left waiting.
+func (l *loop) abort(c *conn) {
+	_ = syscall.SetsockoptLinger(c.fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+	l.hangUp(c)
+}
+
+// hangUp closes c without telling it.
+func (l *loop) hangUp(c *conn) {
 	if c.state == stateUpgrading {
 		l.dialing--
 	} else {
@@ -271,7 +299,6 @@ func (l *loop) drop(c *conn, err error) {
 	}
 	syscall.Close(c.fd)
 	c.state, c.in, c.out = stateClosed, nil, nil
-	l.on.closed(c, err)
 }
 
 // keepalive pings each connection every pingEvery, spread evenly, and gives up
@@ -286,6 +313,9 @@ func (l *loop) keepalive() {
 	for ; l.pingCredit >= 1; l.pingCredit-- {
 		l.pingAt = (l.pingAt + 1) % len(l.conns)
 		c := l.conns[l.pingAt]
+		if c == nil {
+			continue
+		}
 		quiet := time.Duration(l.now - c.heard)
 		switch {
 		case c.state == stateOpen && quiet > silentMax:
@@ -294,7 +324,7 @@ func (l *loop) keepalive() {
 			l.drop(c, errors.New("handshake not answered in 45 s"))
 		case c.state == stateOpen:
 			l.pings++
-			l.send(c, opPing, []byte(fmt.Sprint(l.pings)))
+			l.send(c, opPing, strconv.AppendInt(nil, l.now, 10))
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -131,76 +132,122 @@ func ownerOf(links map[string]bool) (int, error) {
 // fdsForOthers is how many descriptors stay free for HTTP, files and the runtime.
 const fdsForOthers = 64
 
-// fitDescriptors raises the descriptor limit as far as this process may, and says
-// whether it allows conns connections.
-func fitDescriptors(conns int) error {
+// descriptors raises the descriptor limit as far as this process may, and returns
+// how many connections fit.
+func descriptors() (int, error) {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
-		return fmt.Errorf("descriptor limit: %w", err)
+		return 0, fmt.Errorf("descriptor limit: %w", err)
 	}
 	if r.Cur < r.Max {
 		r.Cur = r.Max
 		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
-			return fmt.Errorf("raise the descriptor limit to %d: %w", r.Max, err)
+			return 0, fmt.Errorf("raise the descriptor limit to %d: %w", r.Max, err)
 		}
 	}
-	if uint64(conns)+fdsForOthers > r.Cur {
-		return fmt.Errorf("%d connections do not fit: the hard descriptor limit of this process is %d, "+
-			"so at most %d; raise it (ulimit -Hn), or run several generators with different --users-prefix",
-			conns, r.Cur, r.Cur-min(r.Cur, fdsForOthers))
-	}
-	return nil
+	return int(min(r.Cur, 1<<30)) - fdsForOthers, nil
 }
 
-// heap is the server's Go heap after a collection.
-type heap struct {
-	Objects int64 `json:"objects"`
-	Bytes   int64 `json:"bytes"`
+// servers are the processes that a run loads. One goroutine reads them.
+type servers struct {
+	processes []*process
+	ops       []string // ops addresses; empty: no figures from inside
+	known     map[int]usage
+	log       func(format string, args ...any)
 }
 
-// readHeap makes the server collect its garbage and reads its figures from the ops
-// endpoint.
-func readHeap(ctx context.Context, ops string) (heap, error) {
-	var h heap
-	client := http.Client{Timeout: apiTimeout}
-	get := func(path string) (string, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, ops+path, nil)
+// serverFigures is what all servers together have used so far.
+type serverFigures struct {
+	usage
+	metrics map[string]float64 // of opsMetrics; nil if they were not read
+}
+
+// opsMetrics are the names that figures are made of.
+var opsMetrics = []string{
+	"go_memstats_heap_objects", "go_memstats_heap_alloc_bytes", "go_gc_duration_seconds_count", "go_gc_duration_seconds_sum",
+	"gannet_storage_commit_seconds_count", "gannet_storage_commit_seconds_sum",
+}
+
+// find finds the processes that listen at the WebSocket addresses.
+func (s *servers) find(o *options, r *report) {
+	s.ops, s.known, s.log = o.ops.texts, map[int]usage{}, r.warn
+	for _, addr := range o.addrs {
+		p, err := findProcess(o.serverPID, addr.Port())
 		if err != nil {
-			return "", err
+			r.warn("no figures of the server: %v", err)
+			continue
 		}
-		resp, err := client.Do(r)
-		if err != nil {
-			return "", err
+		if slices.ContainsFunc(s.processes, func(q *process) bool { return q.pid == p.pid }) {
+			continue
 		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return "", fmt.Errorf("%s: %s", path, resp.Status)
-		}
-		text, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-		return string(text), err
+		s.processes = append(s.processes, p)
+		r.Server = strings.TrimPrefix(fmt.Sprintf("%s, %s pid %d", r.Server, p.name, p.pid), ", ")
 	}
-	if _, err := get("/debug/pprof/heap?gc=1"); err != nil {
-		return h, err
+}
+
+// sample reads what the servers have used, and with inside their metrics too. A
+// server that is gone counts as it was last.
+func (s *servers) sample(ctx context.Context, inside bool) (f serverFigures) {
+	for _, p := range s.processes {
+		if u, err := p.usage(); err == nil && u.rss > 0 {
+			s.known[p.pid] = u
+		}
+		f.cpu += s.known[p.pid].cpu
+		f.rss += s.known[p.pid].rss
 	}
-	metrics, err := get("/metrics")
+	if !inside || len(s.ops) == 0 {
+		return f
+	}
+	f.metrics = map[string]float64{}
+	for _, base := range s.ops {
+		if err := readMetrics(context.WithoutCancel(ctx), base, f.metrics); err != nil {
+			s.log("no figures from inside the server: %v", err)
+			f.metrics, s.ops = nil, nil
+			break
+		}
+	}
+	return f
+}
+
+// read is sample after a collection of the servers' garbage, if collect says so.
+func (s *servers) read(ctx context.Context, collect bool) serverFigures {
+	if collect {
+		for _, base := range s.ops {
+			_, _ = get(context.WithoutCancel(ctx), base+"/debug/pprof/heap?gc=1") // sample tells what is wrong
+		}
+	}
+	return s.sample(ctx, true)
+}
+
+// get returns the body of an ops endpoint.
+func get(ctx context.Context, url string) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return h, err
+		return "", err
 	}
-	for line := range strings.Lines(metrics) {
+	client := http.Client{Timeout: apiTimeout}
+	resp, err := client.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	return string(text), err
+}
+
+// readMetrics adds a server's opsMetrics to sums.
+func readMetrics(ctx context.Context, ops string, sums map[string]float64) error {
+	text, err := get(ctx, ops+"/metrics")
+	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		x, err := strconv.ParseFloat(value, 64)
-		switch {
-		case err != nil:
-		case name == "go_memstats_heap_objects":
-			h.Objects = int64(x)
-		case name == "go_memstats_heap_alloc_bytes":
-			h.Bytes = int64(x)
+		if x, err := strconv.ParseFloat(value, 64); err == nil && slices.Contains(opsMetrics, name) {
+			sums[name] += x
 		}
 	}
-	if h.Objects == 0 {
-		return h, errors.New("/metrics lacks go_memstats_heap_objects")
-	}
-	return h, nil
+	return err
 }
 
 // machine says where a result was measured.

@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	registerBatch = 1000 // users in one request; the contract's bound on lists
-	tokenCallers  = 16   // requests for tokens in flight
-	apiTimeout    = 30 * time.Second
-	answerMax     = 4 << 20
+	listMax      = 1000 // users in one request; the contract's bound on lists
+	tokenCallers = 16   // requests for tokens in flight
+	apiTimeout   = 30 * time.Second
+	answerMax    = 4 << 20
 )
 
 // envelope is every answer of the HTTP API and a refused handshake's body.
@@ -95,24 +95,45 @@ func (a *api) call(ctx context.Context, path string, request, answer any) error 
 }
 
 // account is one simulated user.
-type account struct {
-	userID   string
-	nickname string
-	token    string
-}
+type account struct{ UserID, Nickname, Token string }
 
-// accounts registers n users, where they are not yet, and gets each a token.
-func (a *api) accounts(ctx context.Context, prefix string, n int, platform im.Platform) ([]account, error) {
+// accounts registers n users, where they are not yet.
+func (a *api) accounts(ctx context.Context, prefix string, n int) ([]account, error) {
 	users := make([]account, n)
 	for i := range users {
-		users[i] = account{userID: fmt.Sprintf("%s_%06d", prefix, i), nickname: fmt.Sprintf("Load %d", i)}
+		users[i] = account{UserID: fmt.Sprintf("%s_%06d", prefix, i), Nickname: fmt.Sprintf("Load %d", i)}
 	}
-	for at := 0; at < n; at += registerBatch {
-		if err := a.register(ctx, users[at:min(n, at+registerBatch)]); err != nil {
+	for at := 0; at < n; at += listMax {
+		if err := a.register(ctx, users[at:min(n, at+listMax)]); err != nil {
 			return nil, err
 		}
 	}
-	return users, a.tokens(ctx, users, platform)
+	return users, nil
+}
+
+// createGroup makes a group of users, the first of them its owner.
+func (a *api) createGroup(ctx context.Context, group string, users []account) error {
+	ids := make([]string, len(users))
+	for i := range users {
+		ids[i] = users[i].UserID
+	}
+	first := ids[1:min(len(ids), listMax)]
+	err := a.call(ctx, "/group/create_group", map[string]any{
+		"ownerUserID": ids[0], "memberUserIDs": first, "adminUserIDs": []string{},
+		"groupInfo": map[string]any{"groupID": group, "groupName": group, "groupType": 2},
+	}, nil)
+	for at := 1 + len(first); at < len(ids) && err == nil; at += listMax {
+		err = a.invite(ctx, group, ids[at:min(len(ids), at+listMax)])
+	}
+	return err
+}
+
+func (a *api) invite(ctx context.Context, group string, ids []string) error {
+	return a.call(ctx, "/group/invite_user_to_group", map[string]any{"groupID": group, "reason": "load", "invitedUserIDs": ids}, nil)
+}
+
+func (a *api) kick(ctx context.Context, group string, ids []string) error {
+	return a.call(ctx, "/group/kick_group", map[string]any{"groupID": group, "reason": "load", "kickedUserIDs": ids}, nil)
 }
 
 // register registers a batch. The server takes all or none, so that a batch with
@@ -124,7 +145,7 @@ func (a *api) register(ctx context.Context, users []account) error {
 	}
 	ids := make([]string, len(users))
 	for i := range users {
-		ids[i] = users[i].userID
+		ids[i] = users[i].UserID
 	}
 	var answer struct {
 		Results []struct {
@@ -142,7 +163,7 @@ func (a *api) register(ctx context.Context, users []account) error {
 	}
 	var missing []account
 	for _, u := range users {
-		if !known[u.userID] {
+		if !known[u.UserID] {
 			missing = append(missing, u)
 		}
 	}
@@ -155,13 +176,13 @@ func (a *api) register(ctx context.Context, users []account) error {
 func registration(users []account) any {
 	list := make([]map[string]string, len(users))
 	for i, u := range users {
-		list[i] = map[string]string{"userID": u.userID, "nickname": u.nickname}
+		list[i] = map[string]string{"userID": u.UserID, "nickname": u.Nickname}
 	}
 	return map[string]any{"users": list}
 }
 
 // tokens gets every user a token, tokenCallers at a time, and stops at the first error.
-func (a *api) tokens(ctx context.Context, users []account, platform im.Platform) error {
+func (a *api) tokens(ctx context.Context, users []*account, platform im.Platform) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int64
@@ -171,11 +192,11 @@ func (a *api) tokens(ctx context.Context, users []account, platform im.Platform)
 			for i := next.Add(1) - 1; i < int64(len(users)) && ctx.Err() == nil; i = next.Add(1) - 1 {
 				var answer struct{ Token string }
 				err := a.call(ctx, "/auth/get_user_token",
-					map[string]any{"userID": users[i].userID, "platformID": platform}, &answer)
+					map[string]any{"userID": users[i].UserID, "platformID": platform}, &answer)
 				if err != nil {
 					cancel(err)
 				}
-				users[i].token = answer.Token
+				users[i].Token = answer.Token
 			}
 		})
 	}

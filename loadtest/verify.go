@@ -37,7 +37,7 @@ const (
 
 var faultNames = [faultKinds]string{
 	faultLostAck:          "sent, neither acknowledged nor refused",
-	faultLostDelivery:     "acknowledged, not delivered to the receiver",
+	faultLostDelivery:     "acknowledged, not delivered to a member",
 	faultLostEcho:         "acknowledged, not pushed back to the sender",
 	faultDoubleAck:        "acknowledged twice",
 	faultDoubleDelivery:   "delivered twice",
@@ -53,56 +53,63 @@ var faultNames = [faultKinds]string{
 	faultDisconnected:     "connection ended by the server",
 }
 
-// faults counts what went wrong and keeps the first examples. Its loop owns it.
+// faults counts what went wrong and keeps the first examples. Its worker owns it.
 type faults struct {
-	counts   [faultKinds]int64
-	examples []string
+	Counts   [faultKinds]int64
+	Examples []string
 }
 
 const examplesMax = 10
 
 func (f *faults) add(kind fault, format string, args ...any) {
-	f.counts[kind]++
-	if len(f.examples) < examplesMax {
-		f.examples = append(f.examples, faultNames[kind]+": "+fmt.Sprintf(format, args...))
+	f.Counts[kind]++
+	if len(f.Examples) < examplesMax {
+		f.Examples = append(f.Examples, faultNames[kind]+": "+fmt.Sprintf(format, args...))
 	}
 }
 
 func (f *faults) total() (n int64) {
-	for _, c := range f.counts {
+	for _, c := range f.Counts {
 		n += c
 	}
 	return n
 }
 
 func (f *faults) merge(other *faults) {
-	for kind, n := range other.counts {
-		f.counts[kind] += n
+	for kind, n := range other.Counts {
+		f.Counts[kind] += n
 	}
-	f.examples = append(f.examples, other.examples...)
-	f.examples = f.examples[:min(examplesMax, len(f.examples))]
+	f.Examples = append(f.Examples, other.Examples...)
+	f.Examples = f.Examples[:min(examplesMax, len(f.Examples))]
 }
 
-// What has happened to a message.
+// What has happened to a message, beside who has it.
 const (
 	msgAcked = 1 << iota
-	msgDelivered
 	msgEchoed
 	msgRefused
 )
 
 // message is one message that is not settled: not yet refused, or acknowledged,
-// delivered and echoed.
+// echoed and delivered to all.
 type message struct {
 	due      int64 // nanos at which it was to be sent
 	seq      int64 // as the first push of it said; 0 before
 	sendTime int64 // as the first ack or push of it said; 0 before
 	serverID uint64
+	from     int32 // member who sent it
+	missing  int32 // members without the sender who have not got it
 	state    uint8
+	got      []uint64 // a bit for each member who has it
+}
+
+// open reports whether m takes a slot of a closed loop.
+func (m *message) open() bool {
+	return m.state&msgRefused == 0 && (m.state&msgAcked == 0 || m.missing > 0)
 }
 
 func (m *message) settled() bool {
-	return m.state&msgRefused != 0 || m.state&(msgAcked|msgDelivered|msgEchoed) == msgAcked|msgDelivered|msgEchoed
+	return m.state&msgRefused != 0 || !m.open() && m.state&msgEchoed != 0
 }
 
 // stream is the order in which one connection receives a conversation.
@@ -126,29 +133,27 @@ const (
 
 var hashSeed = maphash.MakeSeed()
 
-// conversation checks one sender's messages to one receiver. It knows nothing of
-// sockets: calls tell it what was sent and what arrived.
+// conversation checks the messages of a pair or a group. It knows nothing of
+// sockets: calls tell it what was sent and what arrived. Members are numbered from 0.
 type conversation struct {
-	id               string
-	sender, receiver string
-	names            naming
-	text             *text // expected content
-	faults           *faults
+	id      string
+	group   string // its ID; "" for a pair
+	members []string
+	names   naming
+	text    *text // expected content
+	faults  *faults
 
 	next, low int64     // messages sent; the first that is not settled
 	window    []message // message n is at n modulo the length, a power of two
-	open      int       // neither refused, nor both acknowledged and delivered
-
-	delivered, echoed stream
+	open      int       // see message.open
+	streams   []stream  // by member
 }
 
 // room reports whether one more message may be sent: a settled window is bounded.
-func (c *conversation) room() bool {
-	return c.next-c.low < windowMax
-}
+func (c *conversation) room() bool { return c.next-c.low < windowMax }
 
-// sent notes a new message and returns its number.
-func (c *conversation) sent(due int64) int64 {
+// sent notes a new message of member from and returns its number.
+func (c *conversation) sent(from int, due int64) int64 {
 	if size := int64(len(c.window)); c.next-c.low == size {
 		grown := make([]message, max(windowStart, 2*size))
 		for n := c.next - size; n < c.next; n++ {
@@ -159,7 +164,13 @@ func (c *conversation) sent(due int64) int64 {
 	n := c.next
 	c.next++
 	c.open++
-	*c.at(n) = message{due: due}
+	m := c.at(n)
+	got := m.got
+	if got == nil {
+		got = make([]uint64, (len(c.members)+63)/64)
+	}
+	clear(got)
+	*m = message{due: due, from: int32(from), missing: int32(len(c.members) - 1), got: got}
 	return n
 }
 
@@ -185,17 +196,17 @@ func (c *conversation) refuse(n int64) {
 		c.faults.add(faultNeverSent, "%s: refusal of message %d", c.id, n)
 	case m == nil || m.state&(msgAcked|msgRefused) != 0:
 		c.faults.add(faultDoubleAck, "%s: message %d refused after its answer", c.id, n)
-	case m.state&(msgDelivered|msgEchoed) != 0:
-		c.faults.add(faultRefusedDelivered, "%s: message %d", c.id, n)
-		c.set(m, msgRefused)
 	default:
-		c.set(m, msgRefused)
+		if m.seq != 0 {
+			c.faults.add(faultRefusedDelivered, "%s: message %d", c.id, n)
+		}
+		c.advance(m, func() { m.state |= msgRefused })
 	}
 }
 
-// ack notes the success answer to message n. It returns the message's due time, or
-// false if this was not its first answer.
-func (c *conversation) ack(n int64, a *sendAck) (due int64, ok bool) {
+// ack notes the success answer that member got for message n. It returns the
+// message's due time, or false if this was not its first answer.
+func (c *conversation) ack(member int, n int64, a *sendAck) (due int64, ok bool) {
 	m, known := c.find(n)
 	if !known {
 		c.faults.add(faultNeverSent, "%s: ack of message %d", c.id, n)
@@ -205,48 +216,105 @@ func (c *conversation) ack(n int64, a *sendAck) (due int64, ok bool) {
 		c.faults.add(faultDoubleAck, "%s: message %d", c.id, n)
 		return 0, false
 	}
-	if got, mine := c.names.number(a.clientMsgID); !mine || got != n {
-		c.faults.add(faultWrongAck, "%s: message %d as %q", c.id, n, a.clientMsgID)
+	if got, mine := c.names.number(a.clientMsgID); !mine || got != n || int(m.from) != member {
+		c.faults.add(faultWrongAck, "%s: message %d of member %d as %q to member %d", c.id, n, m.from, a.clientMsgID, member)
 	}
 	c.agree(n, m, 0, a.sendTime, a.serverMsgID)
-	due = m.due
-	c.set(m, msgAcked)
-	return due, true
+	c.advance(m, func() { m.state |= msgAcked })
+	return m.due, true
 }
 
-// push notes a message received by the receiver, or by the sender as its own echo.
-// It returns the due time, or false if this was not its first arrival there.
-func (c *conversation) push(echo bool, p *wire.Msg) (due int64, ok bool) {
+// arrival is a message of a conversation as a push shows it. All members are pushed
+// the same bytes, so its content is checked once, by examine.
+type arrival struct {
+	conv          *conversation
+	n             int64 // -1: not one of ours, but of the server's own
+	seq, sendTime int64
+}
+
+// examine checks all of a pushed message that does not depend on who got it.
+func (c *conversation) examine(p *wire.Msg) (arrival, bool) {
+	a := arrival{conv: c, n: -1, seq: p.Seq, sendTime: p.SendTime}
+	if p.ContentType > im.ContentNotificationBase { // a notification that is shown in the chat
+		return a, true
+	}
 	n, mine := c.names.number(p.ClientMsgID)
 	m, known := c.find(n)
 	if !mine || !known {
 		c.faults.add(faultNeverSent, "%s: clientMsgID %q", c.id, p.ClientMsgID)
-		return 0, false
+		return a, false
 	}
-	bit, order, double := uint8(msgDelivered), &c.delivered, faultDoubleDelivery
-	if echo {
-		bit, order, double = msgEchoed, &c.echoed, faultDoubleEcho
+	a.n = n
+	if m == nil {
+		return a, true
 	}
-	if m == nil || m.state&bit != 0 {
-		c.faults.add(double, "%s: message %d with seq %d", c.id, n, p.Seq)
-		return 0, false
+	to, toGroup := c.group, string(p.GroupID)
+	if c.group == "" {
+		to, toGroup = c.members[1-m.from], string(p.RecvID)
 	}
-	if m.state&msgRefused != 0 {
-		c.faults.add(faultRefusedDelivered, "%s: message %d", c.id, n)
-		return 0, false
-	}
-	last := *order
-	if !order.next(p.Seq, p.SendTime) {
-		c.faults.add(faultOrder, "%s: seq %d at %d after seq %d at %d", c.id, p.Seq, p.SendTime, last.seq, last.sendTime)
-	}
-	if string(p.SendID) != c.sender || string(p.RecvID) != c.receiver || p.ContentType != im.ContentText ||
+	if string(p.SendID) != c.members[m.from] || toGroup != to || p.ContentType != im.ContentText ||
 		p.Status != im.MsgStatusSent || !bytes.Equal(p.Content, c.text.content(n)) {
 		c.faults.add(faultAltered, "%s: message %d", c.id, n)
 	}
 	c.agree(n, m, p.Seq, p.SendTime, p.ServerMsgID)
-	due = m.due
-	c.set(m, bit)
-	return due, true
+	return a, true
+}
+
+// arrived is what a push or a pull was for a member.
+type arrived uint8
+
+// What an arrival can be.
+const (
+	arrivedAgain arrived = iota // a fault, a message of the server's own, or one that a pull had brought
+	arrivedEcho
+	arrivedOne  // at a member who is not the last
+	arrivedLast // now every member has it
+)
+
+// push notes that a was pushed to member.
+func (c *conversation) push(member int, a *arrival) (*message, arrived) {
+	s := &c.streams[member]
+	last := *s
+	if a.n < 0 {
+		if !s.next(a.seq, a.sendTime) {
+			c.faults.add(faultOrder, "%s: notification with seq %d after seq %d", c.id, a.seq, last.seq)
+		}
+		return nil, arrivedAgain
+	}
+	m, _ := c.find(a.n)
+	if has := m == nil || m.settled() || m.got[member/64]&(1<<(member%64)) != 0; has {
+		double := faultDoubleDelivery
+		if m != nil && m.state&msgRefused != 0 {
+			double = faultRefusedDelivered
+		} else if m != nil && int(m.from) == member {
+			double = faultDoubleEcho
+		}
+		c.faults.add(double, "%s: message %d with seq %d to member %d", c.id, a.n, a.seq, member)
+		return m, arrivedAgain
+	}
+	if !s.next(a.seq, a.sendTime) {
+		c.faults.add(faultOrder, "%s: member %d got seq %d at %d after seq %d at %d",
+			c.id, member, a.seq, a.sendTime, last.seq, last.sendTime)
+	}
+	return m, c.has(member, m)
+}
+
+// has notes that member has m.
+func (c *conversation) has(member int, m *message) (what arrived) {
+	c.advance(m, func() {
+		m.got[member/64] |= 1 << (member % 64)
+		if int(m.from) == member {
+			m.state |= msgEchoed
+			what = arrivedEcho
+			return
+		}
+		m.missing--
+		what = arrivedOne
+		if m.missing == 0 {
+			what = arrivedLast
+		}
+	})
+	return what
 }
 
 // agree compares what one frame says of message n with what an earlier one said.
@@ -266,11 +334,11 @@ func (c *conversation) agree(n int64, m *message, seq, sendTime int64, serverMsg
 	}
 }
 
-// set adds a bit to m's state and moves the window.
-func (c *conversation) set(m *message, bit uint8) {
-	wasOpen := m.isOpen()
-	m.state |= bit
-	if wasOpen && !m.isOpen() {
+// advance makes a change to m and moves the window.
+func (c *conversation) advance(m *message, change func()) {
+	was := m.open()
+	change()
+	if was && !m.open() {
 		c.open--
 	}
 	for c.low < c.next && c.at(c.low).settled() {
@@ -278,23 +346,18 @@ func (c *conversation) set(m *message, bit uint8) {
 	}
 }
 
-func (m *message) isOpen() bool {
-	return m.state&msgRefused == 0 && m.state&(msgAcked|msgDelivered) != msgAcked|msgDelivered
-}
-
 // finish counts what is still missing.
 func (c *conversation) finish() {
 	for n := c.low; n < c.next; n++ {
 		m := c.at(n)
-		if m.state&msgRefused != 0 {
+		switch {
+		case m.state&msgRefused != 0:
 			continue
-		}
-		if m.state&msgAcked == 0 {
+		case m.state&msgAcked == 0:
 			c.faults.add(faultLostAck, "%s: message %d", c.id, n)
 			continue
-		}
-		if m.state&msgDelivered == 0 {
-			c.faults.add(faultLostDelivery, "%s: message %d", c.id, n)
+		case m.missing > 0:
+			c.faults.add(faultLostDelivery, "%s: message %d to %d members", c.id, n, m.missing)
 		}
 		if m.state&msgEchoed == 0 {
 			c.faults.add(faultLostEcho, "%s: message %d", c.id, n)

@@ -3,102 +3,228 @@
 package main
 
 import (
-	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	"gannet/internal/wire"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 const (
-	// openMax is how many messages of one pair an open loop lets be unanswered. The
-	// ones behind it go out later and still count from their intended time.
+	// openMax is how many messages of one conversation an open loop lets be
+	// unanswered. Those behind it go out later and still count from their intended time.
 	openMax = 1024
 	// refusedPause keeps a closed loop from turning refusals into a flood.
 	refusedPause = int64(10 * time.Millisecond)
 	// wakeMax is how late a worker notices that it was stopped.
 	wakeMax = int64(100 * time.Millisecond)
+	// never is a time of nanos that does not come.
+	never = int64(1) << 62
 )
 
-// plan is when a run starts sending, starts measuring, and ends, in nanos.
-type plan struct{ start, measure, end int64 }
-
-// tally is what one worker saw between two cuts, about a second. Latencies are those
-// of messages due in the measured time.
-type tally struct {
-	index        int
-	began, ended int64
-	draining     bool
-
-	sent, acked, delivered, echoed int64
-	inFlight                       int64
-	refused                        map[int]int64 // by error code
-	ack, deliver, late             *hdrhistogram.Histogram
+// talk is a conversation as it is planned. Its members are the users First …
+// First+Size-1 of its worker; the first Senders of them write, in turn.
+type talk struct {
+	ID, Group            string // Group is "" for a pair
+	First, Size, Senders int
 }
 
-func newTally(index int, began int64) *tally {
-	return &tally{
-		index: index, began: began, refused: map[int]int64{},
-		ack: newHistogram(), deliver: newHistogram(), late: newHistogram(),
-	}
+// order is what a worker is told: first its part of the work, then the plan. A third
+// order, or the end of them, stops it early.
+type order struct {
+	Index, Workers int
+	API            string // base URL and token for what a scenario asks over HTTP
+	Token          string
+	Users          []account
+	Talks          []talk
+	Total          int     // talks of all workers
+	Phase          float64 // 0 … 1, where in the open loop's interval this worker sends
+	Plan           *plan
 }
 
-func (t *tally) merge(o *tally) {
-	t.sent += o.sent
-	t.acked += o.acked
-	t.delivered += o.delivered
-	t.echoed += o.echoed
-	t.inFlight += o.inFlight
-	for code, n := range o.refused {
-		t.refused[code] += n
-	}
-	t.ack.Merge(o.ack)
-	t.deliver.Merge(o.deliver)
-	t.late.Merge(o.late)
+// news is what a worker tells: tallies, that it is ready for the plan, and its end.
+type news struct {
+	Tally  *tally
+	Ready  bool
+	Done   bool
+	Faults faults
+	Err    string // why it failed
 }
 
-// pair is one user who writes to another. Connection 2i of its worker is pair i's
-// sender, 2i+1 the receiver.
-type pair struct {
-	index    int64 // in its worker
-	composer *composer
-	conv     conversation
-	count    int64 // messages of the open loop's schedule that were sent
-	retryAt  int64 // nanos; 0, or it stands in worker.paused
-	dead     bool  // a connection was lost
+// thread is a conversation and who writes in it next.
+type thread struct {
+	conversation
+	first     int         // slot of member 0
+	composers []*composer // by member; nil for those who do not write
+	writers   int         // members who write in turn
+	index     int64       // in its worker
+	count     int64       // messages of the open loop's schedule that were sent
+	retryAt   int64       // nanos; 0, or it stands in worker.paused
+	dead      bool        // a connection was lost
 }
 
-// worker sends and checks the messages of some pairs on one loop.
+// script is what a scenario does beside writing by the plan.
+type script interface {
+	// connects says whether it opens the connections itself, instead of all being
+	// open before the plan starts.
+	connects() bool
+	// tick is called in every round of the plan; the next one is at the time returned
+	// or earlier. done ends the run.
+	tick(now int64) (next int64, done bool)
+	// opened and closed are events of the loop; closed returns false for a fault.
+	opened(c *conn)
+	closed(c *conn, err error) bool
+	// answer is a response other than to a message of the plan; push a pushed message
+	// of no conversation of the plan, with its conversation.
+	answer(c *conn, r *wire.Response)
+	push(c *conn, conversation string, m *wire.Msg)
+	// settled reports whether nothing is missing; finish counts what still is.
+	settled() bool
+	finish()
+}
+
+// worker drives a part of the users on one loop, in one goroutine.
 type worker struct {
-	loop        *loop
-	targets     []string // request targets of the connections, in their order
-	pairs       []*pair
-	outstanding int
-	interval    float64       // nanoseconds between two messages of the open loop; 0 is a closed loop
-	phase       float64       // 0 … 1, where in the interval this worker sends
-	drain       time.Duration // how long missing answers are waited for after the end
-	wall        int64         // Unix nanoseconds at nanos() = 0
-	stop        *atomic.Bool
-	cuts        chan<- *tally
+	opts     *options
+	sdk      sdk
+	loop     *loop
+	order    *order
+	threads  []*thread
+	byID     map[string]*thread
+	byMember [][]*thread // by slot: the threads it is a member of
+	script   script      // nil: only the plan
+	memo     memo
+	interval float64       // nanoseconds between two messages of the open loop; 0 is a closed loop
+	incr0    int64         // msgIncr of message 0 of thread 0
+	stop     atomic.Bool   // set by the goroutine that reads orders
+	released chan struct{} // closed by it when orders end
+	news     chan<- *news
 
-	plan     plan
-	cursor   int64 // messages of the schedule that are due or past
-	alive    int   // pairs with both connections
-	draining bool
-	paused   []*pair
-	tally    *tally
-	faults   faults
-	fatal    error // a connection failed before the run
+	plan   plan
+	phase  phase
+	cursor int64 // messages of the schedule that are due or past
+	alive  int   // threads with all connections
+	paused []*thread
+	tally  *tally
+	faults faults
+	fatal  error // a connection failed before the run
+}
+
+// work is a worker's life: it obeys orders until the run is over and closes out.
+func work(o *options, orders <-chan *order, out chan<- *news) {
+	defer close(out)
+	first, ok := <-orders
+	if !ok {
+		return
+	}
+	w, err := newWorker(o, first, out)
+	if err == nil {
+		defer w.loop.close()
+		w.loop.pin()
+		err = w.obey(orders)
+	}
+	if err != nil {
+		out <- &news{Err: err.Error()}
+		return
+	}
+	out <- &news{Done: true, Faults: w.faults}
+	<-w.released // the servers are measured with all connections open
+}
+
+func newWorker(o *options, first *order, out chan<- *news) (*worker, error) {
+	w := &worker{
+		opts: o, order: first, news: out, incr0: nanos(), byID: map[string]*thread{}, byMember: make([][]*thread, len(first.Users)), released: make(chan struct{}),
+	}
+	var err error
+	if w.sdk, err = newSDK(o.sdk, o.compression, o.compressor); err != nil {
+		return nil, err
+	}
+	if o.rate > 0 && len(first.Talks) > 0 {
+		w.interval = 1e9 / o.rate * float64(first.Total) / float64(len(first.Talks))
+	}
+	rng := rand.New(rand.NewPCG(o.seed, uint64(first.Index)))
+	if w.loop, err = newLoop(o.addrs, w, len(first.Users), rng.Uint64()); err != nil {
+		return nil, err
+	}
+	for i := range first.Talks {
+		if err := w.addThread(&first.Talks[i], rng); err != nil {
+			return nil, err
+		}
+	}
+	if o.script != nil {
+		w.script = o.script(w)
+	}
+	return w, nil
+}
+
+func (w *worker) addThread(k *talk, rng *rand.Rand) error {
+	members := make([]string, k.Size)
+	t := &thread{first: k.First, index: int64(len(w.threads)), writers: k.Senders, composers: make([]*composer, k.Size)}
+	for i := range members {
+		members[i] = w.order.Users[k.First+i].UserID
+		w.byMember[k.First+i] = append(w.byMember[k.First+i], t)
+	}
+	t.conversation = conversation{
+		id: k.ID, group: k.Group, members: members, text: newText(w.opts.payload, rng), faults: &w.faults, streams: make([]stream, k.Size),
+		// The names differ in every run, whatever the seed: a server knows the old ones.
+		names: naming{high: rand.Uint64(), low: rand.Uint64()},
+	}
+	for i := range k.Senders {
+		to := k.Group
+		if to == "" {
+			to = members[1-i]
+		}
+		c, err := newComposer(w.sdk, &w.order.Users[k.First+i], to, k.Group != "", t.names, t.text, w.incr0+t.index, int64(len(w.order.Talks)))
+		if err != nil {
+			return err
+		}
+		t.composers[i] = c
+	}
+	w.threads = append(w.threads, t)
+	w.byID[k.ID] = t
+	return nil
+}
+
+// obey connects, waits for the plan, and runs it.
+func (w *worker) obey(orders <-chan *order) error {
+	w.tally = &tally{Phase: phaseConnect, Began: nanos()}
+	if w.script == nil || !w.script.connects() {
+		if err := w.connect(orders); err != nil {
+			return err
+		}
+	}
+	w.hand(nanos())
+	w.news <- &news{Ready: true}
+	for {
+		select {
+		case o, ok := <-orders:
+			if !ok || o.Plan == nil {
+				return errStopped
+			}
+			go func() { // ends with the orders
+				for range orders {
+					w.stop.Store(true)
+				}
+				close(w.released)
+			}()
+			return w.run(*o.Plan)
+		default: // the others still connect
+			if err := w.loop.poll(nanos() + wakeMax/10); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // connect opens every connection, dialers at a time.
-func (w *worker) connect(ctx context.Context, dialers int) error {
-	for w.loop.open < len(w.targets) {
-		for len(w.loop.conns) < len(w.targets) && w.loop.dialing < dialers {
-			if err := w.loop.dial(w.targets[len(w.loop.conns)]); err != nil {
+func (w *worker) connect(orders <-chan *order) error {
+	dialers := max(1, w.opts.dialers/w.order.Workers)
+	for next := 0; next < len(w.loop.conns) || w.loop.dialing > 0; {
+		for ; next < len(w.loop.conns) && w.loop.dialing < dialers; next++ {
+			if err := w.dial(next); err != nil {
 				return err
 			}
 		}
@@ -108,44 +234,70 @@ func (w *worker) connect(ctx context.Context, dialers int) error {
 		if w.fatal != nil {
 			return w.fatal
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		if w.loop.now-w.tally.Began > int64(time.Second) {
+			w.hand(w.loop.now)
+		}
+		select {
+		case <-orders:
+			return errStopped
+		default:
 		}
 	}
-	w.alive = len(w.pairs)
+	w.alive = len(w.threads)
 	return nil
+}
+
+// dial starts slot's connection.
+func (w *worker) dial(slot int) error {
+	path, u := w.opts.paths[slot%len(w.opts.paths)], &w.order.Users[slot]
+	return w.loop.dial(slot, w.sdk.target(path, u))
 }
 
 // run sends by the plan, waits for what is missing, and counts what stays so.
 func (w *worker) run(p plan) error {
-	w.plan, w.tally = p, newTally(0, p.start)
-	for _, p := range w.pairs {
-		w.fill(p)
+	for nanos() < p.Start { // all workers start at one time
+		if err := w.loop.poll(p.Start); err != nil {
+			return err
+		}
 	}
-	for w.alive > 0 {
+	w.plan, w.phase, w.tally = p, phaseRun, &tally{Phase: phaseRun, Began: p.Start}
+	w.loop.now = nanos()
+	for _, t := range w.threads {
+		w.fill(t)
+	}
+	for {
 		w.loop.now = nanos()
-		if w.stop.Load() {
-			w.plan.end = min(w.plan.end, w.loop.now)
+		if w.stop.Load() || len(w.threads) > 0 && w.alive == 0 || w.script == nil && w.loop.open == 0 {
+			w.plan.End = min(w.plan.End, w.loop.now)
+		}
+		next, done := never, false
+		if w.script != nil {
+			if next, done = w.script.tick(w.loop.now); done {
+				w.plan.End = min(w.plan.End, w.loop.now)
+			}
 		}
 		w.cut()
-		if w.loop.now >= w.plan.end {
+		if w.loop.now >= w.plan.End {
 			break
 		}
 		w.schedule()
-		if err := w.loop.poll(w.wake()); err != nil {
+		if err := w.loop.poll(min(next, w.wake())); err != nil {
 			return err
 		}
 	}
-	w.plan.end = min(w.plan.end, w.loop.now)
-	w.cut()
-	w.draining = true
-	for deadline := w.loop.now + int64(w.drain); !w.settled() && w.loop.now < deadline; {
-		if err := w.loop.poll(min(deadline, nanos()+wakeMax)); err != nil {
+	w.phase = phaseDrain
+	w.tally.Phase = phaseDrain
+	for deadline := w.loop.now + int64(w.opts.drain); !w.settled() && w.loop.now < deadline; {
+		if err := w.loop.poll(min(deadline, nanos()+wakeMax/10)); err != nil {
 			return err
 		}
 	}
-	for _, p := range w.pairs {
-		p.conv.finish()
+	for _, t := range w.threads {
+		t.finish()
+		w.tally.Counts[nUnsent] += w.unsent(t)
+	}
+	if w.script != nil {
+		w.script.finish()
 	}
 	w.hand(w.loop.now)
 	return nil
@@ -154,33 +306,36 @@ func (w *worker) run(p plan) error {
 // cut hands the tally over when its time is up: each second, and exactly once at
 // the start and at the end of measuring.
 func (w *worker) cut() {
-	for {
-		at := w.tally.began + int64(time.Second)
-		for _, edge := range []int64{w.plan.measure, w.plan.end} {
-			if edge > w.tally.began {
+	for w.tally.Began < w.plan.End {
+		at := w.tally.Began + int64(time.Second)
+		for _, edge := range []int64{w.plan.Measure, w.plan.End} {
+			if edge > w.tally.Began {
 				at = min(at, edge)
 			}
 		}
-		if at > w.loop.now || w.tally.began >= w.plan.end {
+		if at > w.loop.now {
 			return
 		}
 		w.hand(at)
 	}
 }
 
+// hand gives the tally away and starts the next.
 func (w *worker) hand(ended int64) {
-	w.tally.ended, w.tally.draining = ended, w.draining
-	for _, p := range w.pairs {
-		w.tally.inFlight += int64(p.conv.open)
+	t := w.tally
+	t.Ended, t.Open, t.CPU = ended, int64(w.loop.open), int64(ownCPU())
+	for _, thread := range w.threads {
+		t.InFlight += int64(thread.open)
 	}
-	index := w.tally.index
-	w.cuts <- w.tally
-	w.tally = newTally(index+1, ended)
+	t.Counts[nPings], t.Counts[nPongs] = w.loop.pings, w.loop.pongs
+	w.loop.pings, w.loop.pongs = 0, 0
+	w.news <- &news{Tally: t}
+	w.tally = &tally{Phase: t.Phase, Index: t.Index + 1, Began: ended}
 }
 
 // wake is when the next round must end even if nothing arrives.
 func (w *worker) wake() int64 {
-	at := min(w.loop.now+wakeMax, w.plan.end, w.tally.began+int64(time.Second))
+	at := min(w.loop.now+wakeMax, w.plan.End, w.tally.Began+int64(time.Second))
 	if w.interval > 0 {
 		at = min(at, w.due(w.cursor))
 	}
@@ -192,150 +347,240 @@ func (w *worker) wake() int64 {
 
 // due is the intended time of the worker's nth message in an open loop.
 func (w *worker) due(n int64) int64 {
-	return w.plan.start + int64((float64(n)+w.phase)*w.interval)
+	return w.plan.Start + int64((float64(n)+w.order.Phase)*w.interval)
 }
 
-// schedule sends what has become due, and lets paused pairs go on.
+// schedule sends what has become due, and lets paused threads go on.
 func (w *worker) schedule() {
 	if w.interval > 0 {
 		for ; w.due(w.cursor) <= w.loop.now; w.cursor++ {
-			w.fill(w.pairs[w.cursor%int64(len(w.pairs))])
+			w.fill(w.threads[w.cursor%int64(len(w.threads))])
 		}
 	}
 	for len(w.paused) > 0 && w.paused[0].retryAt <= w.loop.now {
-		p := w.paused[0]
+		t := w.paused[0]
 		w.paused = w.paused[1:]
-		p.retryAt = 0
-		w.fill(p)
+		t.retryAt = 0
+		w.fill(t)
 	}
 }
 
-// fill sends what p may send now. In an open loop pair i has the messages i, i+pairs,
-// i+2·pairs … of the schedule.
-func (w *worker) fill(p *pair) {
-	for !w.draining && !p.dead && p.retryAt == 0 && p.conv.room() {
+// fill sends what t may send now. In an open loop thread i has the messages i,
+// i+threads, i+2·threads … of the schedule.
+func (w *worker) fill(t *thread) {
+	for w.phase == phaseRun && !t.dead && t.retryAt == 0 && t.room() {
 		due := w.loop.now
 		if w.interval > 0 {
-			due = w.due(p.index + p.count*int64(len(w.pairs)))
-			if due > w.loop.now || due >= w.plan.end || p.conv.open >= openMax {
+			due = w.due(t.index + t.count*int64(len(w.threads)))
+			if due > w.loop.now || due >= w.plan.End || t.open >= openMax {
 				return
 			}
-			p.count++
-		} else if p.conv.open >= w.outstanding {
+			t.count++
+		} else if t.open >= w.opts.outstanding {
 			return
 		}
-		w.send(p, due)
+		w.send(t, int(t.next%int64(t.writers)), due)
 	}
 }
 
-func (w *worker) send(p *pair, due int64) {
-	payload, err := p.composer.compose(p.conv.sent(due), w.wall+w.loop.now)
+// unsent is how much of t's schedule was not sent in time.
+func (w *worker) unsent(t *thread) (n int64) {
+	for i := t.count; w.interval > 0 && w.due(t.index+i*int64(len(w.threads))) < w.plan.End; i++ {
+		n++
+	}
+	return n
+}
+
+// send sends t's next message from its member.
+func (w *worker) send(t *thread, member int, due int64) {
+	payload, err := t.composers[member].compose(t.sent(member, due), w.loop.now)
 	if err != nil {
 		panic(err) // our own bytes
 	}
-	w.loop.send(w.loop.conns[2*p.index], opBinary, payload)
-	w.tally.sent++
-	if w.measured(due) {
-		record(w.tally.late, w.loop.now-due)
+	w.loop.send(w.loop.conns[t.first+member], opBinary, payload)
+	w.tally.Counts[nSent]++
+	w.time(tLate, due, w.loop.now)
+}
+
+// time records how long after due something happened at now, if it counts.
+func (w *worker) time(t timer, due, now int64) {
+	if w.plan.measured(due) {
+		w.tally.Times[t].record(now - due)
 	}
 }
 
-func (w *worker) measured(due int64) bool { return due >= w.plan.measure && due < w.plan.end }
-
 func (w *worker) settled() bool {
-	for _, p := range w.pairs {
-		if !p.dead && p.conv.low < p.conv.next {
+	for _, t := range w.threads {
+		if !t.dead && t.low < t.next {
 			return false
 		}
 	}
-	return true
+	return w.script == nil || w.script.settled()
 }
 
-func (w *worker) opened(*conn) {}
+func (w *worker) opened(c *conn) {
+	w.tally.Counts[nConnected]++
+	if w.phase == phaseConnect || w.plan.measured(c.dialed) {
+		w.tally.Times[tHandshake].record(w.loop.now - c.dialed)
+	}
+	if w.script != nil {
+		w.script.opened(c)
+	}
+}
 
 func (w *worker) closed(c *conn, err error) {
-	if w.plan.end == 0 {
-		w.fatal = fmt.Errorf("connection %d: %w", c.id, err)
+	if w.script != nil && w.script.closed(c, err) {
 		return
 	}
-	p := w.pairs[c.id/2]
-	w.faults.add(faultDisconnected, "%s: %v", p.conv.id, err)
-	if !p.dead {
-		p.dead = true
-		w.alive--
+	w.faults.add(faultDisconnected, "%s: %v", w.order.Users[c.id].UserID, err)
+	if w.phase == phaseConnect && len(w.threads) > 0 {
+		w.fatal = fmt.Errorf("%s: %w", w.order.Users[c.id].UserID, err)
+	}
+	for _, t := range w.byMember[c.id] {
+		if !t.dead {
+			t.dead = true
+			w.alive--
+		}
 	}
 }
 
+// message is one message from the server.
 func (w *worker) message(c *conn, payload []byte) {
-	p, echo := w.pairs[c.id/2], c.id%2 == 0
-	r, err := wire.DecodeResponse(payload, p.composer.variant, frameMax)
-	if err != nil {
-		w.faults.add(faultBadFrame, "%s: %v", p.conv.id, err)
-		return
+	slot := w.memo.slot(payload)
+	if !slot.holds(payload) {
+		r, err := wire.DecodeResponse(payload, w.sdk.variant, frameMax)
+		switch {
+		case err != nil:
+			w.faults.add(faultBadFrame, "%s: %v", w.order.Users[c.id].UserID, err)
+			return
+		case r.ReqIdentifier == wire.ReqSendMsg:
+			w.answer(c, &r)
+			return
+		case r.ReqIdentifier == wire.PushKick:
+			w.faults.add(faultDisconnected, "%s: kicked; does another generator use the same --users-prefix?", w.order.Users[c.id].UserID)
+			return
+		case r.ReqIdentifier != wire.PushMsg:
+			if w.script == nil {
+				w.faults.add(faultBadFrame, "%s: identifier %d", w.order.Users[c.id].UserID, r.ReqIdentifier)
+				return
+			}
+			w.script.answer(c, &r)
+			return
+		}
+		slot.hold(payload, w.examine(r.Data))
 	}
-	switch r.ReqIdentifier {
-	case wire.ReqSendMsg:
-		w.answer(p, &r)
-	case wire.PushMsg:
-		w.push(p, echo, r.Data)
-	case wire.PushKick:
-		w.faults.add(faultDisconnected, "%s: kicked; does another generator use the same --users-prefix?", p.conv.id)
-	default:
-		w.faults.add(faultBadFrame, "%s: identifier %d", p.conv.id, r.ReqIdentifier)
+	for i := range slot.parts {
+		w.push(c, &slot.parts[i])
 	}
-	w.fill(p)
 }
 
-func (w *worker) answer(p *pair, r *wire.Response) {
-	n := p.composer.number(r.MsgIncr)
+// answer is the response to a message of the plan.
+func (w *worker) answer(c *conn, r *wire.Response) {
+	t, n := w.messageOf(c, r.MsgIncr)
+	if t == nil {
+		if w.script == nil {
+			w.faults.add(faultNeverSent, "%s: answer to msgIncr %q", w.order.Users[c.id].UserID, r.MsgIncr)
+			return
+		}
+		w.script.answer(c, r)
+		return
+	}
+	defer w.fill(t)
 	if r.ErrCode != 0 {
-		w.tally.refused[r.ErrCode]++
-		p.conv.refuse(n)
-		if w.interval == 0 && p.retryAt == 0 {
-			p.retryAt = w.loop.now + refusedPause
-			w.paused = append(w.paused, p)
+		w.tally.refuse(r.ErrCode, 1)
+		t.refuse(n)
+		if w.interval == 0 && t.retryAt == 0 {
+			t.retryAt = w.loop.now + refusedPause
+			w.paused = append(w.paused, t)
 		}
 		return
 	}
 	a, err := parseAck(r.Data)
 	if err != nil {
-		w.faults.add(faultBadFrame, "%s: ack: %v", p.conv.id, err)
+		w.faults.add(faultBadFrame, "%s: ack: %v", t.id, err)
 		return
 	}
-	if due, ok := p.conv.ack(n, &a); ok {
-		w.tally.acked++
-		if w.measured(due) {
-			record(w.tally.ack, w.loop.now-due)
-		}
+	if due, ok := t.ack(int(c.id)-t.first, n, &a); ok {
+		w.tally.Counts[nAcked]++
+		w.time(tAck, due, w.loop.now)
 	}
 }
 
-func (w *worker) push(p *pair, echo bool, data []byte) {
-	err := parsePush(data, func(conversation []byte, notification bool, b []byte) {
-		var m wire.Msg
-		switch err := wire.ScanMsg(b, &m); {
-		case err != nil:
-			w.faults.add(faultBadFrame, "%s: %v", p.conv.id, err)
-			return
-		case notification:
-			return // none of this run's messages
-		case string(conversation) != p.conv.id:
-			w.faults.add(faultMisfiled, "%s: pushed under %q", p.conv.id, conversation)
+// messageOf is the message that an answer to c with this msgIncr belongs to; nil if
+// it was not made by a composer.
+func (w *worker) messageOf(c *conn, incr []byte) (*thread, int64) {
+	user := w.order.Users[c.id].UserID
+	if len(incr) < len(user)+2 || string(incr[:len(user)]) != user || incr[len(user)] != '_' || len(w.threads) == 0 {
+		return nil, 0
+	}
+	n, err := strconv.ParseInt(string(incr[len(user)+1:]), 10, 64)
+	if n -= w.incr0; err != nil || n < 0 {
+		return nil, 0
+	}
+	t := w.threads[n%int64(len(w.threads))]
+	if !slices.Contains(w.byMember[c.id], t) {
+		return nil, 0
+	}
+	return t, n / int64(len(w.threads))
+}
+
+// examine takes a PushMessages apart and checks what does not depend on who got it.
+func (w *worker) examine(data []byte) (parts []pushed) {
+	err := parsePush(data, func(id []byte, notification bool, b []byte) {
+		p := pushed{conversation: string(id)}
+		if err := wire.ScanMsg(b, &p.msg); err != nil {
+			w.faults.add(faultBadFrame, "%s: %v", id, err)
 			return
 		}
-		due, ok := p.conv.push(echo, &m)
+		p.thread = w.byID[p.conversation]
 		switch {
-		case !ok:
-		case echo:
-			w.tally.echoed++
-		default:
-			w.tally.delivered++
-			if w.measured(due) {
-				record(w.tally.deliver, w.loop.now-due)
+		case p.thread != nil && !notification:
+			var ok bool
+			if p.arrival, ok = p.thread.examine(&p.msg); !ok {
+				return
 			}
+		case w.script == nil && !notification:
+			w.faults.add(faultMisfiled, "pushed under %q", id)
+			return
+		default:
+			p.thread = nil
 		}
+		parts = append(parts, p)
 	})
 	if err != nil {
-		w.faults.add(faultBadFrame, "%s: push: %v", p.conv.id, err)
+		w.faults.add(faultBadFrame, "push: %v", err)
+	}
+	return parts
+}
+
+// push is one pushed message.
+func (w *worker) push(c *conn, p *pushed) {
+	t := p.thread
+	if t == nil {
+		if w.script != nil {
+			w.script.push(c, p.conversation, &p.msg)
+		}
+		return
+	}
+	member := int(c.id) - t.first
+	if member < 0 || member >= len(t.members) {
+		w.faults.add(faultMisfiled, "%s pushed to %s", t.id, w.order.Users[c.id].UserID)
+		return
+	}
+	m, what := t.conversation.push(member, &p.arrival)
+	switch what {
+	case arrivedAgain:
+		return
+	case arrivedEcho:
+		w.tally.Counts[nEchoed]++
+	case arrivedOne, arrivedLast:
+		w.tally.Counts[nDelivered]++
+		w.time(tDeliver, m.due, w.loop.now)
+	}
+	if what == arrivedLast && len(t.members) > 2 {
+		w.time(tLast, m.due, w.loop.now)
+	}
+	if what != arrivedOne {
+		w.fill(t)
 	}
 }
