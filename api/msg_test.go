@@ -331,6 +331,24 @@ func TestShownAndRemoved(t *testing.T) {
 	if got := r.pull(u1, "u1", conv).Msgs[conv].Msgs; len(got) != 3 {
 		t.Errorf("%+v", got)
 	}
+	// All of it, and the conversation goes on. An age of 0 is what was sent before
+	// this millisecond.
+	last := r.pull(u1, "u1", conv).Msgs[conv].Msgs[2].SendTime
+	for now := last; now <= last; {
+		var clock struct{ ServerTime int64 }
+		r.must("/msg/get_server_time", u1, obj{}, &clock)
+		now = clock.ServerTime
+	}
+	r.must("/msg/delete_msg_physical", r.admin, obj{"conversationIDs": []string{conv}, "timestamp": 0}, nil)
+	if got := r.pull(u1, "u1", conv).Msgs[conv].Msgs; len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	r.must("/msg/send_msg", r.admin, obj{
+		"sendID": "u2", "recvID": "u1", "contentType": 101, "sessionType": 1, "content": obj{"content": "after"},
+	}, nil)
+	if got := r.pull(u1, "u1", conv).Msgs[conv].Msgs; len(got) != 1 || got[0].Seq != 4 || got[0].SendTime <= last {
+		t.Errorf("%+v", got)
+	}
 	r.refused("/msg/delete_msg_physical", r.admin, obj{"timestamp": 0}, 1001, "conversationIDs")
 	r.refused("/msg/delete_msg_physical", u1, obj{"conversationIDs": []string{conv}}, 1002, "")
 	r.refused("/msg/delete_msg_phsical_by_seq", u1, obj{"conversationID": conv, "seqs": []int{1}}, 1002, "")
