@@ -398,11 +398,7 @@ func (p *puller) element(row *conversation.Conversation) (*conversation.Conversa
 	if err != nil || m == nil {
 		return nil, err
 	}
-	read, err := p.c.readSeqShown(row.ConversationID, p.user)
-	if err != nil {
-		return nil, err
-	}
-	w, _, err := p.c.see(p.view, p.user, row.ConversationID)
+	w, read, _, err := p.c.seeRead(p.view, p.user, row.ConversationID)
 	if err != nil {
 		return nil, err
 	}
@@ -412,7 +408,7 @@ func (p *puller) element(row *conversation.Conversation) (*conversation.Conversa
 		MsgFrom: m.MsgFrom, ContentType: m.ContentType, Content: string(m.Content), Ex: m.Ex,
 	}
 	return &conversation.ConversationElem{
-		ConversationID: row.ConversationID, RecvMsgOpt: row.RecvMsgOpt, UnreadCount: max(0, w.hi-read),
+		ConversationID: row.ConversationID, RecvMsgOpt: row.RecvMsgOpt, UnreadCount: w.hi - read,
 		IsPinned: row.IsPinned, MsgInfo: info,
 	}, nil
 }

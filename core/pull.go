@@ -88,6 +88,17 @@ func (c *Core) see(view Reader, user, conv string) (w window, ok bool, err error
 	return w, true, nil
 }
 
+// seeRead is see with the read position that clients compute unread numbers from:
+// w.hi - read is how much there is to read. What the user cannot see any more,
+// because it was cleared or removed, or was before him, is not unread.
+func (c *Core) seeRead(view Reader, user, conv string) (w window, read int64, ok bool, err error) {
+	if w, ok, err = c.see(view, user, conv); err != nil || !ok {
+		return window{}, 0, false, err
+	}
+	read, err = c.readSeqShown(conv, user)
+	return w, min(max(read, w.lo-1), w.hi), true, err
+}
+
 // rowRecord tells the owners of a conversation from one of its rows.
 func rowRecord(row *conversation.Conversation) conversationRecord {
 	if row.GroupID != "" {
@@ -474,18 +485,14 @@ func (c *Core) GetConversationsHasReadAndMaxSeq(from Caller, req *msg.GetConvers
 	}
 	resp := &msg.GetConversationsHasReadAndMaxSeqResp{Seqs: make(map[string]*msg.Seqs), PinnedConversationIDs: []string{}}
 	for _, conv := range ids {
-		w, ok, err := c.see(view, req.UserID, conv)
+		w, read, ok, err := c.seeRead(view, req.UserID, conv)
 		if err != nil {
 			return nil, err
 		}
 		if !ok {
 			continue
 		}
-		read, err := c.readSeqShown(conv, req.UserID)
-		if err != nil {
-			return nil, err
-		}
-		resp.Seqs[conv] = &msg.Seqs{MaxSeq: w.hi, HasReadSeq: min(read, w.hi), MaxSeqTime: w.maxTime}
+		resp.Seqs[conv] = &msg.Seqs{MaxSeq: w.hi, HasReadSeq: read, MaxSeqTime: w.maxTime}
 		if req.ReturnPinned && w.row != nil && w.row.IsPinned {
 			resp.PinnedConversationIDs = append(resp.PinnedConversationIDs, conv)
 		}

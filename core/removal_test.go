@@ -87,6 +87,10 @@ func TestRemovalByAge(t *testing.T) {
 	if got := seqsOf(t, c, "a", "si_a_b"); len(got) != 0 || rowCount(t, store, "si_a_b") != 1 {
 		t.Errorf("left of all: %v in %d rows", got, rowCount(t, store, "si_a_b"))
 	}
+	if r, err := c.GetConversationsHasReadAndMaxSeq(as("b"), &msg.GetConversationsHasReadAndMaxSeqReq{UserID: "b"}); err != nil ||
+		r.Seqs["si_a_b"].MaxSeq != 10 || r.Seqs["si_a_b"].HasReadSeq != 10 {
+		t.Errorf("what was removed is unread: %v %v", r, err)
+	}
 	found, err := c.SearchMessage(root, &msg.SearchMessageReq{RecvID: "b", Pagination: &sdkws.RequestPagination{PageNumber: 1, ShowNumber: 9}})
 	if err != nil || found.ChatLogsNum != 0 {
 		t.Errorf("the search finds %v, %v", found, err)

@@ -65,7 +65,7 @@ func (c *Core) GetActiveConversations(from Caller, req *jssdk.GetActiveConversat
 		resp := &jssdk.GetActiveConversationsResp{Conversations: []*jssdk.ConversationMsg{}}
 		newest := make(map[string]int64, len(list))
 		for _, row := range list {
-			w, read, err := c.readWindow(v, from.UserID, row.ConversationID)
+			w, read, _, err := c.seeRead(v, from.UserID, row.ConversationID)
 			if err != nil {
 				return nil, err
 			}
@@ -98,16 +98,6 @@ func (c *Core) GetActiveConversations(from Caller, req *jssdk.GetActiveConversat
 	})
 }
 
-// readWindow is see with the user's read position, never above the window.
-func (c *Core) readWindow(r Reader, user, conv string) (w window, read int64, err error) {
-	w, ok, err := c.see(r, user, conv)
-	if err != nil || !ok {
-		return window{}, 0, err
-	}
-	read, err = c.readSeqShown(conv, user)
-	return w, min(read, w.hi), err
-}
-
 // shown is a conversation with what is displayed of it; nil without a message.
 func (p *puller) shown(row *conversation.Conversation) (*jssdk.ConversationMsg, error) {
 	p.budget = answerMax
@@ -115,7 +105,7 @@ func (p *puller) shown(row *conversation.Conversation) (*jssdk.ConversationMsg, 
 	if err != nil || last == nil {
 		return nil, err
 	}
-	w, read, err := p.c.readWindow(p.view, p.user, row.ConversationID)
+	w, read, _, err := p.c.seeRead(p.view, p.user, row.ConversationID)
 	if err != nil {
 		return nil, err
 	}
