@@ -127,6 +127,7 @@ func (c *connector) retry(slot int, err error) {
 	c.waiting, c.earliest = append(c.waiting, attempt{slot, at}), min(c.earliest, at)
 }
 
+func (c *connector) writes(int) bool               { return true }
 func (c *connector) answer(*conn, *wire.Response)  {}
 func (c *connector) push(*conn, string, *wire.Msg) {}
 func (c *connector) settled() bool                 { return true }

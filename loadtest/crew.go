@@ -178,7 +178,7 @@ func (r *runner) prepare(ctx context.Context, cells []cell) ([]*order, error) {
 			c := &cells[n]
 			group := fmt.Sprintf("%s-%08x-%d", o.prefix, mark, n)
 			if c.grouped {
-				if err := r.api.createGroup(ctx, group, accounts[:c.users]); err != nil {
+				if err := r.api.createGroup(ctx, group, accounts[:c.users-c.spare]); err != nil {
 					return nil, err
 				}
 			}
@@ -190,6 +190,9 @@ func (r *runner) prepare(ctx context.Context, cells []cell) ([]*order, error) {
 					k.ID = im.SingleID(first[0].UserID, first[1].UserID)
 				}
 				k.First += len(p.Users)
+				for _, u := range accounts[c.users-c.spare : c.users] {
+					k.Spare = append(k.Spare, u.UserID)
+				}
 				p.Talks = append(p.Talks, k)
 			}
 			p.Users = append(p.Users, accounts[:c.online]...)

@@ -10,12 +10,14 @@ import (
 
 // shape is what scenarios differ in. A field that a scenario has no flag for is zero.
 type shape struct {
-	pairs, outstanding, payload      int
-	rate                             float64
-	conns, users                     int
-	keep, storm, backoff             bool
-	groups, members, online, senders int
-	heap                             bool // measure the server's heap before and after
+	pairs, outstanding, payload             int
+	rate                                    float64 // messages a second in all; 0: a closed loop
+	conns, users                            int
+	keep, storm, backoff                    bool
+	groups, members, online, senders, spare int
+	logins                                  float64 // a second
+	change                                  time.Duration
+	heap                                    bool // measure the server's heap before and after
 }
 
 // scenario is a kind of load: its flags, and who talks with whom.
@@ -31,6 +33,7 @@ type scenario struct {
 type cell struct {
 	users   int // of the group, if there is one, online or not
 	online  int // the first so many are connected
+	spare   int // the last so many, who are not in its group at first
 	grouped bool
 	talks   []talk // First is in the cell; IDs are filled in later
 }
@@ -93,6 +96,7 @@ var scenarios = []scenario{
 			fs.IntVar(&o.members, "members", 1000, "members of each")
 			fs.IntVar(&o.online, "online", 0, "members who are connected; 0: all")
 			fs.IntVar(&o.senders, "senders", 1, "members who write, in turn")
+			fs.DurationVar(&o.change, "change", 0, "meanwhile invite and kick 10 users by turns, with this pause; 0: do not")
 			messageFlags(fs, o, 1)
 		},
 		check: func(o *options) error {
@@ -102,11 +106,59 @@ var scenarios = []scenario{
 			if o.online < 2 || o.online > o.members || o.senders > o.online {
 				return errors.New("--online must be 2 … --members, and --senders at most --online")
 			}
+			if o.change > 0 {
+				o.script, o.spare = newChanger, 10
+			}
 			return positive(o.groups, o.senders, o.outstanding)
 		},
 		layout: func(o *options) []cell {
-			return cellsOf(o.groups, cell{users: o.members, online: o.online, grouped: true,
+			return cellsOf(o.groups, cell{users: o.members + o.spare, spare: o.spare, online: o.online, grouped: true,
 				talks: []talk{{Group: "*", Size: o.online, Senders: o.senders}}})
+		},
+	},
+	{
+		name: "mixed", about: "a day of chat: logins, sync, pairs, groups, reads, typing, presence",
+		flags: func(fs *flag.FlagSet, o *options) {
+			fs.IntVar(&o.online, "online", 1000, "users; rounded up to whole groups")
+			fs.IntVar(&o.members, "members", 20, "users who have a group, and are pairs as well; an even number")
+			fs.Float64Var(&o.logins, "logins", 0, "users who log out and in again, per second; 0: each once in 100 s")
+			openLoopFlags(fs, o, "0.1 for each user")
+			o.script = newDay
+		},
+		check: func(o *options) error {
+			if o.members < 2 || o.members%2 != 0 {
+				return errors.New("--members must be even")
+			}
+			if o.rate == 0 {
+				o.rate = float64(o.online) / 10
+			}
+			if o.logins <= 0 {
+				o.logins = float64(o.online) / 100
+			}
+			return positive(o.online)
+		},
+		layout: func(o *options) []cell {
+			c := cell{users: o.members, online: o.members, grouped: true, talks: []talk{{Group: "*", Size: o.members, Senders: o.members}}}
+			for first := 0; first < o.members; first += 2 {
+				c.talks = append(c.talks, talk{First: first, Size: 2, Senders: 2})
+			}
+			return cellsOf((o.online+o.members-1)/o.members, c)
+		},
+	},
+	{
+		name: "openim", about: "OpenIM's published test, scaled: users online, 34 messages/s of pairs for each 1,000",
+		flags: func(fs *flag.FlagSet, o *options) {
+			fs.IntVar(&o.online, "online", 10000, "users")
+			openLoopFlags(fs, o, "in the proportion of 1,700/s to 50,000 users")
+		},
+		check: func(o *options) error {
+			if o.rate == 0 {
+				o.rate = float64(o.online) * 1700 / 50000
+			}
+			return positive(o.online - 1)
+		},
+		layout: func(o *options) []cell {
+			return cellsOf(o.online/2, cell{users: 2, online: 2, talks: []talk{{Size: 2, Senders: 2}}})
 		},
 	},
 }
@@ -115,6 +167,14 @@ var scenarios = []scenario{
 func messageFlags(fs *flag.FlagSet, o *options, outstanding int) {
 	fs.IntVar(&o.outstanding, "outstanding", outstanding, "closed loop: messages of a pair or group that may lack their ack or a delivery")
 	fs.Float64Var(&o.rate, "rate", 0, "open loop: messages per second in all, latency from the intended time; 0 is a closed loop")
+	fs.IntVar(&o.payload, "payload", 200, "bytes of text in a message")
+	fs.DurationVar(&o.warmup, "warmup", 2*time.Second, "time before measuring; its messages are checked, not counted")
+}
+
+// openLoopFlags are those of scenarios that always send at a rate.
+func openLoopFlags(fs *flag.FlagSet, o *options, standard string) {
+	o.outstanding = 1 // not looked at
+	fs.Float64Var(&o.rate, "rate", 0, "messages per second in all, latency from the intended time; 0: "+standard)
 	fs.IntVar(&o.payload, "payload", 200, "bytes of text in a message")
 	fs.DurationVar(&o.warmup, "warmup", 2*time.Second, "time before measuring; its messages are checked, not counted")
 }

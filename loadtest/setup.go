@@ -57,8 +57,13 @@ func (a *api) login(ctx context.Context, secret, admin string) error {
 	return err
 }
 
-// call posts request and decodes the answer's data. A refusal is an *im.Error.
+// call posts request as the administrator and decodes the answer's data. A refusal is
+// an *im.Error.
 func (a *api) call(ctx context.Context, path string, request, answer any) error {
+	return a.callAs(ctx, a.token, path, request, answer)
+}
+
+func (a *api) callAs(ctx context.Context, token, path string, request, answer any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
@@ -69,8 +74,8 @@ func (a *api) call(ctx context.Context, path string, request, answer any) error 
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("operationID", "loadtest-"+strconv.FormatInt(a.calls.Add(1), 10))
-	if a.token != "" {
-		r.Header.Set("token", a.token)
+	if token != "" {
+		r.Header.Set("token", token)
 	}
 	resp, err := a.http.Do(r)
 	if err != nil {

@@ -22,11 +22,8 @@ const (
 	nPongs
 	nUnsent // of an open loop's schedule, when the time was up
 	nTypings
-	nTypingsSeen
 	nReads
-	nReceipts
 	nLogins
-	nPresence
 	nChanges // of group membership
 
 	counters
@@ -35,7 +32,7 @@ const (
 // counterNames are those of a report.
 var counterNames = [counters]string{
 	"sent", "acked", "delivered", "echoed", "pulled", "connected", "failed", "pings", "pongs", "unsent",
-	"typings", "typingsSeen", "reads", "receipts", "logins", "presence", "changes",
+	"typings", "reads", "logins", "changes",
 }
 
 // timer is a kind of latency that workers measure.
@@ -53,6 +50,7 @@ const (
 	tNotice
 	tLogin
 	tPresence
+	tTyping
 	tRead
 	tReceipt
 
@@ -70,7 +68,8 @@ var timerNames = [timers]string{
 	tNotice:    "change → last told", // from the HTTP request to the last member's notification
 	tLogin:     "login → synced",     // connect() to all missed messages pulled
 	tPresence:  "login/out → told",   // to the friend who watches
-	tRead:      "mark read by HTTP",  // the request alone
+	tTyping:    "typing → seen",
+	tRead:      "mark read by HTTP", // the request alone
 	tReceipt:   "mark read → receipt",
 }
 

@@ -31,6 +31,8 @@ const (
 	faultMisfiled
 	faultBadFrame
 	faultDisconnected
+	faultPull
+	faultLostNotice
 
 	faultKinds
 )
@@ -51,6 +53,8 @@ var faultNames = [faultKinds]string{
 	faultMisfiled:         "pushed under another conversation",
 	faultBadFrame:         "frame that an SDK cannot use",
 	faultDisconnected:     "connection ended by the server",
+	faultPull:             "login did not get exactly what it had missed",
+	faultLostNotice:       "not told to a connected client: change of members, receipt, presence or typing",
 }
 
 // faults counts what went wrong and keeps the first examples. Its worker owns it.
@@ -147,6 +151,14 @@ type conversation struct {
 	window    []message // message n is at n modulo the length, a power of two
 	open      int       // see message.open
 	streams   []stream  // by member
+	absences  []absence // by member; nil if nobody ever left
+}
+
+// absence is a member's last time without a connection.
+type absence struct {
+	left   int64 // seq up to which it had everything when it left
+	first  int64 // seq of the first push after its return; 0 before
+	pulled int64 // seq up to which it pulled after its return
 }
 
 // room reports whether one more message may be sent: a settled window is bounded.
@@ -281,6 +293,9 @@ func (c *conversation) push(member int, a *arrival) (*message, arrived) {
 		}
 		return nil, arrivedAgain
 	}
+	if c.absences != nil && c.returned(member, a) {
+		return nil, arrivedAgain
+	}
 	m, _ := c.find(a.n)
 	if has := m == nil || m.settled() || m.got[member/64]&(1<<(member%64)) != 0; has {
 		double := faultDoubleDelivery
@@ -315,6 +330,59 @@ func (c *conversation) has(member int, m *message) (what arrived) {
 		}
 	})
 	return what
+}
+
+// leave notes that member lost its connection; the next push to it may have any seq.
+func (c *conversation) leave(member int) {
+	if c.absences == nil {
+		c.absences = make([]absence, len(c.members))
+	}
+	s := &c.streams[member]
+	c.absences[member] = absence{left: s.seq}
+	*s = stream{}
+}
+
+// returned notes the first push after an absence. It returns true for one that a pull
+// had brought, since a push under way when the pull was answered comes late.
+func (c *conversation) returned(member int, a *arrival) bool {
+	absent := &c.absences[member]
+	if absent.first == 0 {
+		absent.first = a.seq
+	}
+	return a.seq <= absent.pulled
+}
+
+// pulled notes that member pulled a message, and returns true if it had not got it.
+func (c *conversation) pulled(member int, a *arrival) bool {
+	m, _ := c.find(a.n)
+	if a.n < 0 || m == nil || m.settled() || m.got[member/64]&(1<<(member%64)) != 0 {
+		return false
+	}
+	c.has(member, m)
+	return true
+}
+
+// resume ends an absence: member has pulled everything up to seq end.
+func (c *conversation) resume(member int, end int64) {
+	if c.absences == nil {
+		return
+	}
+	s, absent := &c.streams[member], &c.absences[member]
+	absent.pulled = max(end, absent.left)
+	if absent.first > absent.pulled+1 {
+		c.faults.add(faultPull, "%s: member %d pulled up to seq %d, and was pushed from %d", c.id, member, absent.pulled, absent.first)
+	}
+	s.seq = max(s.seq, absent.pulled)
+}
+
+// unanswered reports whether a message of member has neither ack nor refusal.
+func (c *conversation) unanswered(member int) bool {
+	for n := c.low; n < c.next; n++ {
+		if m := c.at(n); int(m.from) == member && m.state&(msgAcked|msgRefused) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // agree compares what one frame says of message n with what an earlier one said.

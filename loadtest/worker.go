@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gannet/internal/im"
 	"gannet/internal/wire"
 )
 
@@ -30,6 +31,7 @@ const (
 type talk struct {
 	ID, Group            string // Group is "" for a pair
 	First, Size, Senders int
+	Spare                []string // users who are invited and kicked
 }
 
 // order is what a worker is told: first its part of the work, then the plan. A third
@@ -74,11 +76,13 @@ type script interface {
 	// tick is called in every round of the plan; the next one is at the time returned
 	// or earlier. done ends the run.
 	tick(now int64) (next int64, done bool)
+	// writes says whether slot may send a message of the plan now.
+	writes(slot int) bool
 	// opened and closed are events of the loop; closed returns false for a fault.
 	opened(c *conn)
 	closed(c *conn, err error) bool
-	// answer is a response other than to a message of the plan; push a pushed message
-	// of no conversation of the plan, with its conversation.
+	// answer is a response other than to a message of the plan. push is a pushed message,
+	// of the plan or not, that its receiver had not got.
 	answer(c *conn, r *wire.Response)
 	push(c *conn, conversation string, m *wire.Msg)
 	// settled reports whether nothing is missing; finish counts what still is.
@@ -222,7 +226,7 @@ func (w *worker) obey(orders <-chan *order) error {
 // connect opens every connection, dialers at a time.
 func (w *worker) connect(orders <-chan *order) error {
 	dialers := max(1, w.opts.dialers/w.order.Workers)
-	for next := 0; next < len(w.loop.conns) || w.loop.dialing > 0; {
+	for next := 0; next < len(w.loop.conns) || w.loop.dialing > 0 || w.script != nil && !w.script.settled(); {
 		for ; next < len(w.loop.conns) && w.loop.dialing < dialers; next++ {
 			if err := w.dial(next); err != nil {
 				return err
@@ -369,18 +373,32 @@ func (w *worker) schedule() {
 // i+threads, i+2·threads … of the schedule.
 func (w *worker) fill(t *thread) {
 	for w.phase == phaseRun && !t.dead && t.retryAt == 0 && t.room() {
-		due := w.loop.now
+		due, member := w.loop.now, w.writer(t)
 		if w.interval > 0 {
 			due = w.due(t.index + t.count*int64(len(w.threads)))
 			if due > w.loop.now || due >= w.plan.End || t.open >= openMax {
 				return
 			}
 			t.count++
+			if member < 0 {
+				continue // nobody is there to write
+			}
 		} else if t.open >= w.opts.outstanding {
 			return
 		}
-		w.send(t, int(t.next%int64(t.writers)), due)
+		w.send(t, member, due)
 	}
+}
+
+// writer is the member whose turn it is to write, of those who may; -1 if none may.
+func (w *worker) writer(t *thread) int {
+	for i := range t.writers {
+		member := int((t.next + int64(i)) % int64(t.writers))
+		if w.script == nil || w.script.writes(t.first+member) {
+			return member
+		}
+	}
+	return -1
 }
 
 // unsent is how much of t's schedule was not sent in time.
@@ -534,6 +552,8 @@ func (w *worker) examine(data []byte) (parts []pushed) {
 		}
 		p.thread = w.byID[p.conversation]
 		switch {
+		case p.msg.ContentType == im.ContentTyping && w.script != nil:
+			p.thread = nil // has no seq
 		case p.thread != nil && !notification:
 			var ok bool
 			if p.arrival, ok = p.thread.examine(&p.msg); !ok {
@@ -582,5 +602,8 @@ func (w *worker) push(c *conn, p *pushed) {
 	}
 	if what != arrivedOne {
 		w.fill(t)
+	}
+	if w.script != nil {
+		w.script.push(c, p.conversation, &p.msg)
 	}
 }
