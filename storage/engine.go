@@ -51,7 +51,7 @@ func engineOptions(o *Options) *pebble.Options {
 		MemTableSize:       cmp.Or(o.memTableBytes, 64<<20),
 		// Up to 4 memtables may wait for their flush before commits stall.
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       4,
 		// A commit stalls when a read would have to look at so many layers of L0.
 		L0StopWritesThreshold: 32,
 		CompactionConcurrencyRange: func() (lower, upper int) {
