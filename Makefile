@@ -2,6 +2,7 @@
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 5s
 ARGS        ?=
+OUT         ?= bin/load
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -48,8 +49,9 @@ e2e: ## the official SDK against a real server process (needs a C compiler)
 bench: ## every Go benchmark
 	go test -run '^$$' -bench . -benchmem ./...
 
-load: ## the load generator; ARGS='idle --conns 1000' picks another scenario
-	go run ./loadtest $(or $(ARGS),p2p --pairs 200 --outstanding 8 --duration 10s)
+load: build ## the five-minute standard load test; results in OUT (bin/load); ARGS='--only group --runs 3' picks
+	go build -o bin/loadtest ./loadtest
+	$(if $(filter-out 1,$(shell nproc)),taskset -c 1) bin/loadtest standard --server bin/gannet --out $(OUT) $(ARGS)
 
 check: test fmt vet lint imports race fuzz e2e ## all that CI runs
 

@@ -45,21 +45,21 @@ func main() {
 
 // options are the flags of every scenario and what is made of them.
 type options struct {
-	ws, api, ops                 list
-	secret, admin, prefix, json  string
-	sdk, compression, compressor string
-	serverPID, dialers, workers  int
-	runs                         int
-	seed                         uint64
-	duration, warmup, drain      time.Duration
-	allowRemote                  bool
-	name                         string // of the report; "" is the command line
-	shape                               // what differs between scenarios
-	scenario                     *scenario
-	args                         []string
-	addrs                        []netip.AddrPort
-	paths                        []string
-	script                       func(*worker) script // nil: only the plan
+	ws, api, ops                      list
+	secret, admin, prefix, json, html string
+	sdk, compression, compressor      string
+	serverPID, dialers, workers       int
+	runs                              int
+	seed                              uint64
+	duration, warmup, drain           time.Duration
+	allowRemote                       bool
+	name                              string // of the report; "" is the command line
+	shape                                    // what differs between scenarios
+	scenario                          *scenario
+	args                              []string
+	addrs                             []netip.AddrPort
+	paths                             []string
+	script                            func(*worker) script // nil: only the plan
 }
 
 func (o *options) define(fs *flag.FlagSet) {
@@ -75,6 +75,8 @@ func (o *options) define(fs *flag.FlagSet) {
 	fs.StringVar(&o.compression, "compression", "gzip", "gzip, as the SDKs ask for, or none")
 	fs.StringVar(&o.compressor, "compressor", "stencil", "how messages are compressed: stencil, or sdk for a compressor's run per message (dear; js always does)")
 	fs.StringVar(&o.json, "json", "", "write the results to this file")
+	fs.StringVar(&o.html, "html", "", "write the results with plots to this file")
+	fs.StringVar(&o.name, "name", "", "of the run in reports; runs of one name are repetitions; empty: the command")
 	fs.IntVar(&o.serverPID, "server-pid", 0, "the server's process; 0 finds those that listen at --ws")
 	fs.IntVar(&o.dialers, "dialers", 64, "handshakes in flight")
 	fs.IntVar(&o.workers, "workers", 0, "processes of the generator; 0: as many as the descriptor limit asks for")
@@ -131,6 +133,8 @@ func printUsage(log io.Writer) {
 	for _, s := range scenarios {
 		fmt.Fprintf(log, "  %-9s %s\n", s.name, s.about)
 	}
+	fmt.Fprintln(log, "  standard  a server of its own, and all of this in five minutes")
+	fmt.Fprintln(log, "  compare   a.json b.json: how b differs from a")
 	fmt.Fprintln(log, "  <scenario> -h lists the flags")
 }
 
@@ -196,6 +200,14 @@ func (o *options) target(name, text, scheme string) (netip.AddrPort, string, err
 // execute runs the scenario that args name and returns its reports, if there are
 // any, and the exit code.
 func execute(ctx context.Context, args []string, out, log io.Writer) (*results, int) {
+	if len(args) > 0 {
+		switch args[0] {
+		case "compare":
+			return nil, compare(args[1:], out, log)
+		case "standard":
+			return standard(ctx, args[1:], out, log)
+		}
+	}
 	o, fs, err := parse(args, log)
 	if errors.Is(err, flag.ErrHelp) {
 		return nil, exitOK
@@ -211,7 +223,7 @@ func execute(ctx context.Context, args []string, out, log io.Writer) (*results, 
 		fmt.Fprintf(log, "loadtest: %v\n", err)
 		return nil, exitUsage
 	}
-	return all, all.conclude(o.json, out, log)
+	return all, all.conclude(o.json, o.html, out, log)
 }
 
 // shown is a flag's value without secrets.

@@ -44,6 +44,7 @@ type day struct {
 
 // person is what a user does now.
 type person struct {
+	asked   int   // typings without an answer
 	friend  int   // slot
 	leaving bool  // sends no more, and logs out when all is acknowledged
 	ready   bool  // connected and synced
@@ -157,6 +158,9 @@ func (d *day) move(slot int, now int64) bool {
 	p, conn := &d.people[slot], d.w.loop.conns[slot]
 	switch {
 	case p.ready:
+		if p.asked > 0 {
+			return false
+		}
 		for _, t := range d.w.byMember[slot] {
 			if t.unanswered(slot - t.first) {
 				return false
@@ -208,6 +212,9 @@ func (d *day) request(c *conn, id int32, m proto.Message) {
 }
 
 func (d *day) answer(c *conn, r *wire.Response) {
+	if r.ReqIdentifier == wire.ReqSendMsg {
+		d.people[c.id].asked--
+	}
 	if r.ErrCode != 0 {
 		d.w.tally.refuse(r.ErrCode, 1)
 		return
@@ -318,6 +325,7 @@ func (d *day) typing(slot int) {
 		SenderNickname: from.Nickname, SessionType: im.SingleChat, MsgFrom: im.MsgFromUser, ContentType: im.ContentTyping,
 		Content: []byte(`{"msgTips":"yes"}`), CreateTime: d.w.loop.now / 1e6, Status: im.MsgStatusSending, Options: off,
 	})
+	p.asked++
 	d.w.tally.Counts[nTypings]++
 	d.expect("typing/"+id, p.friend, d.w.loop.now, tTyping)
 }

@@ -264,23 +264,30 @@ func (w *watch) warn(seconds float64) {
 const lateMax = 10_000
 
 // conclude prints and writes the reports, and judges them.
-func (r *results) conclude(file string, out, log io.Writer) int {
+func (r *results) conclude(jsonFile, htmlFile string, out, log io.Writer) int {
 	r.print(out)
 	code := exitOK
 	if len(r.Reports) == 0 || slices.ContainsFunc(r.Reports, (*report).failed) {
 		code = exitFailed
 	}
-	if file != "" {
-		text, err := json.MarshalIndent(r, "", " ")
-		if err == nil {
-			err = os.WriteFile(file, append(text, '\n'), 0o644)
+	for file, write := range map[string]func(string) error{jsonFile: r.writeJSON, htmlFile: r.writeHTML} {
+		if file == "" {
+			continue
 		}
-		if err != nil {
+		if err := write(file); err != nil {
 			fmt.Fprintf(log, "loadtest: %v\n", err)
 			code = exitUsage
 		}
 	}
 	return code
+}
+
+func (r *results) writeJSON(file string) error {
+	text, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
 // print writes the tables for people.
@@ -309,29 +316,6 @@ func (r *results) series() (all []*series) {
 	return all
 }
 
-// scatter is a figure over all runs of a series.
-type scatter struct{ median, min, max float64 }
-
-func scatterOf(values []float64) scatter {
-	slices.Sort(values)
-	n := len(values)
-	return scatter{(values[(n-1)/2] + values[n/2]) / 2, values[0], values[n-1]}
-}
-
-// figure is the scatter of a figure.
-func (s *series) figure(name string) (scatter, bool) {
-	var values []float64
-	for _, r := range s.runs {
-		if v, ok := r.figure(name); ok {
-			values = append(values, v)
-		}
-	}
-	if len(values) == 0 {
-		return scatter{}, false
-	}
-	return scatterOf(values), true
-}
-
 func (s *series) print(w io.Writer) {
 	first := s.runs[0]
 	fmt.Fprintf(w, "\n%s\n", s.name)
@@ -343,16 +327,20 @@ func (s *series) print(w io.Writer) {
 		row("command", "%s", first.Command)
 	}
 	row("server", "%s", orDash(first.Server))
-	for _, f := range first.Figures {
-		v, _ := s.figure(f.Name)
-		if len(s.runs) == 1 {
-			row(f.Name, "%s %s", number(v.median), f.Unit)
-		} else {
-			row(f.Name, "%s %s (%s – %s in %d runs)", number(v.median), f.Unit, number(v.min), number(v.max), len(s.runs))
+	for _, name := range s.names() {
+		v, unit, _ := s.scatter(name)
+		_, isFigure := first.figure(name)
+		switch {
+		case len(s.runs) > 1:
+			row(name, "%s %s (%s – %s in %d runs)", number(v.median), unit, number(v.min), number(v.max), len(s.runs))
+		case isFigure:
+			row(name, "%s %s", number(v.median), unit)
 		}
 	}
 	for _, l := range first.Latencies {
-		row(l.Name, "p50 %s  p90 %s  p99 %s  p99.9 %s  max %s  (%d)", ms(l.P50), ms(l.P90), ms(l.P99), ms(l.P999), ms(l.Max), l.Count)
+		if len(s.runs) == 1 {
+			row(l.Name, "p50 %s  p90 %s  p99 %s  p99.9 %s  max %s  (%d)", ms(l.P50), ms(l.P90), ms(l.P99), ms(l.P999), ms(l.Max), l.Count)
+		}
 	}
 	t.Flush()
 	for _, r := range s.runs {
