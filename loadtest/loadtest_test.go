@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,6 +38,177 @@ func TestP2PPasses(t *testing.T) {
 			}
 			if rss, _ := r.figure("server RSS before"); r.Server == "" || rss == 0 {
 				t.Errorf("server %q, RSS %f", r.Server, rss)
+			}
+		})
+	}
+}
+
+// scenarioRuns are commands of every scenario that sends, seconds long.
+var scenarioRuns = map[string][]string{
+	"p2p":    short("--outstanding", "8"),
+	"group":  {"--groups", "2", "--members", "8", "--online", "5", "--senders", "2", "--outstanding", "8", "--warmup", "0s", "--duration", "200ms", "--drain", "3s"},
+	"mixed":  {"--online", "8", "--members", "4", "--logins", "10", "--rate", "300", "--warmup", "0s", "--duration", "400ms", "--drain", "3s"},
+	"openim": {"--online", "8", "--rate", "300", "--warmup", "0s", "--duration", "300ms", "--drain", "3s"},
+}
+
+func TestScenariosPass(t *testing.T) {
+	for scenario, flags := range scenarioRuns {
+		for _, more := range [][]string{{}, {"--workers", "2"}, {"--sdk", "js"}} {
+			t.Run(scenario+" "+strings.Join(more, " "), func(t *testing.T) {
+				f := newFake(t, nil)
+				r, code := f.load(scenario, append(append(flags, "--drain", "20s"), more...)...)
+				if code != exitOK || !r.Complete || r.Counts["delivered"] == 0 || r.Checked != f.n {
+					t.Errorf("exit code %d, %d messages at the server, %+v", code, f.n, r)
+				}
+			})
+		}
+	}
+}
+
+// A message that one member does not get, or twice, or too late, is found in every scenario.
+func TestScenariosFind(t *testing.T) {
+	for scenario, flags := range scenarioRuns {
+		for kind, change := range map[fault]func(o *outcome){
+			faultLostAck:        func(o *outcome) { o.acks = 0 },
+			faultLostDelivery:   func(o *outcome) { o.deliveries = 0 },
+			faultDoubleDelivery: func(o *outcome) { o.deliveries = 2 },
+			faultDoubleEcho:     func(o *outcome) { o.echoes = 2 },
+			faultOrder:          func(o *outcome) { o.hold = true },
+		} {
+			t.Run(scenario+" "+faultNames[kind], func(t *testing.T) {
+				t.Parallel()
+				f := newFake(t, func(n int64, o *outcome) {
+					if n == 5 {
+						change(o)
+					}
+				})
+				r, code := f.load(scenario, append(flags, "--drain", "1s")...)
+				if code != exitFailed || r.Faults[faultNames[kind]] == 0 {
+					t.Errorf("exit code %d, not found: %s", code, faultNames[kind])
+				}
+			})
+		}
+	}
+}
+
+// What only mixed and group --change do is checked as well. Logins of mixed come
+// back a second after they went, so these take three.
+func TestScriptsFind(t *testing.T) {
+	day := []string{"mixed", "--online", "8", "--members", "4", "--logins", "10", "--rate", "100", "--warmup", "0s", "--duration", "3500ms", "--drain", "1s"}
+	change := []string{"group", "--members", "5", "--change", "10ms", "--warmup", "0s", "--duration", "300ms", "--drain", "500ms"}
+	for _, tc := range []struct {
+		skip    string
+		command []string
+		want    fault
+	}{
+		{"", day, faultKinds}, {"pull", day, faultPull}, {"presence", day, faultLostNotice}, {"receipt", day, faultLostNotice},
+		{"typing", day, faultLostNotice}, {"", change, faultKinds}, {"notice", change, faultLostNotice},
+	} {
+		t.Run(tc.command[0]+" "+tc.skip, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, nil)
+			f.skips[tc.skip] = true
+			r, code := f.load(tc.command[0], tc.command[1:]...)
+			switch {
+			case tc.want == faultKinds && (code != exitOK || r.Counts["logins"]+r.Counts["changes"] == 0):
+				t.Errorf("exit code %d, counts %v", code, r.Counts)
+			case tc.want != faultKinds && (code != exitFailed || r.Faults[faultNames[tc.want]] == 0):
+				t.Errorf("exit code %d, not found: %s", code, faultNames[tc.want])
+			}
+		})
+	}
+}
+
+func TestConnect(t *testing.T) {
+	for _, flags := range [][]string{{}, {"--keep"}, {"--storm"}, {"--storm", "--backoff"}, {"--storm", "--workers", "2"}} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t, nil)
+			r, code := f.load("connect", append([]string{"--conns", "60", "--users", "10", "--dialers", "4"}, flags...)...)
+			if code != exitOK || !r.Complete || r.Counts["connected"] != 60 || r.latency(tHandshake).Count != 60 {
+				t.Errorf("exit code %d, %+v", code, r)
+			}
+		})
+	}
+	f := newFake(t, nil)
+	f.refuse = 1506
+	if r, code := f.load("connect", "--conns", "5", "--users", "5"); code != exitFailed || r.Faults[faultNames[faultDisconnected]] != 5 {
+		t.Errorf("refused: exit code %d, %+v", code, r)
+	}
+}
+
+// Runs of one name are repetitions; a comparison tells their noise from a difference.
+func TestCompare(t *testing.T) {
+	file := func(name string, values ...float64) string {
+		all := newResults()
+		for _, v := range values {
+			all.Reports = append(all.Reports, &report{Name: "x", Figures: []figure{{"acknowledged", v, "msg/s"}}})
+		}
+		path := filepath.Join(t.TempDir(), name)
+		if err := all.writeJSON(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := all.writeHTML(path + ".html"); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	a := file("a", 100, 110, 120)
+	for _, tc := range []struct{ b, want string }{
+		{file("b", 115, 125, 130), "noise"}, {file("c", 200, 210, 220), "×1.91"}, {file("d", 99), "×0.90"},
+	} {
+		var out bytes.Buffer
+		if _, code := execute(t.Context(), []string{"compare", a, tc.b}, &out, &out); code != exitOK || !strings.Contains(out.String(), tc.want) {
+			t.Errorf("exit code %d, without %q: %s", code, tc.want, out.String())
+		}
+	}
+	if _, code := execute(t.Context(), []string{"compare", a}, io.Discard, io.Discard); code != exitUsage {
+		t.Errorf("one file: exit code %d", code)
+	}
+}
+
+func TestRunsAndHTML(t *testing.T) {
+	f := newFake(t, nil)
+	page := filepath.Join(t.TempDir(), "out.html")
+	var log bytes.Buffer
+	all, code := execute(t.Context(), append(append([]string{"p2p"}, f.flags()...), short("--runs", "2", "--html", page)...), &log, &log)
+	if code != exitOK || len(all.Reports) != 2 || len(all.series()) != 1 || !strings.Contains(log.String(), "in 2 runs") {
+		t.Errorf("exit code %d: %s", code, log.String())
+	}
+	text, err := os.ReadFile(page)
+	if err != nil || !bytes.Contains(text, []byte("<polyline")) || bytes.Contains(text, []byte("<script")) || bytes.Contains(text, []byte("src=")) {
+		t.Errorf("page: %v, %d bytes", err, len(text))
+	}
+}
+
+// Every scenario passes against the real server.
+func TestRealServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and starts gannet")
+	}
+	binary := filepath.Join(t.TempDir(), "gannet")
+	if out, err := exec.Command("go", "build", "-o", binary, "..").CombinedOutput(); err != nil {
+		t.Fatalf("build gannet: %v\n%s", err, out)
+	}
+	for _, command := range []string{
+		"idle --conns 50 --duration 300ms",
+		"connect --conns 300 --users 50",
+		"connect --conns 100 --storm --backoff",
+		"p2p --pairs 10 --duration 500ms --warmup 100ms --workers 2",
+		"p2p --pairs 10 --rate 200 --duration 500ms --warmup 100ms --sdk js --compression none",
+		"group --members 1100 --online 20 --duration 500ms --warmup 100ms --outstanding 4",
+		"group --groups 2 --members 20 --change 20ms --duration 700ms --warmup 0s",
+		"mixed --online 40 --logins 10 --rate 100 --duration 3s --warmup 100ms",
+		"openim --online 40 --rate 100 --duration 500ms --warmup 100ms",
+	} {
+		t.Run(command, func(t *testing.T) {
+			var log bytes.Buffer
+			r, err := alone(t.Context(), binary, append(strings.Fields(command), "--drain", "20s"), 1, &log)
+			if err != nil || r.failed() || !r.Complete {
+				t.Errorf("%v, %+v\n%s", err, r, log.String())
+			}
+			if cpu, _ := r.figure("GC cycles"); cpu < 0 || r.Server == "" {
+				t.Errorf("no figures of the server: %+v", r.Warnings)
 			}
 		})
 	}
