@@ -257,7 +257,7 @@ func TestP2PFinds(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, tc.tamper)
-			r, code := f.load("p2p", short("--outstanding", "8")...)
+			r, code := f.load("p2p", short("--pairs", "1", "--outstanding", "8")...) // the fifth message is not a conversation's first
 			if code != exitFailed {
 				t.Fatalf("exit code %d", code)
 			}
