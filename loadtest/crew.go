@@ -117,7 +117,7 @@ func workHere(args []string, in io.Reader, out, log io.Writer) int {
 // runner is one run of a scenario.
 type runner struct {
 	opts   *options
-	api    *api
+	apis   []*api // one, or one for each of several servers side by side
 	server servers
 	report *report
 	log    io.Writer
@@ -130,9 +130,12 @@ func (r *runner) progress(format string, args ...any) { fmt.Fprintf(r.log, forma
 func run(ctx context.Context, o *options, fs *flag.FlagSet, log io.Writer) (*report, error) {
 	r := &runner{opts: o, log: log, report: newReport(o, fs)}
 	r.server.find(o, r.report)
-	r.api = newAPI(o.api.texts[0])
-	if err := r.api.login(ctx, o.secret, o.admin); err != nil {
-		return nil, err
+	for _, base := range o.api.texts {
+		a := newAPI(base)
+		if err := a.login(ctx, o.secret, o.admin); err != nil {
+			return nil, err
+		}
+		r.apis = append(r.apis, a)
 	}
 	cells := o.scenario.layout(o)
 	orders, err := r.prepare(ctx, cells)
@@ -147,73 +150,85 @@ func run(ctx context.Context, o *options, fs *flag.FlagSet, log io.Writer) (*rep
 	return r.report, w.drive(ctx, orders)
 }
 
-// prepare registers users, makes groups, and divides the cells among workers.
+// prepare divides the cells among workers, registers users, and makes groups. Of
+// servers side by side, worker number n loads server n modulo their number.
 func (r *runner) prepare(ctx context.Context, cells []cell) ([]*order, error) {
 	o := r.opts
-	users, online := 0, 0
-	for _, c := range cells {
-		users += c.users
-		online += c.online
-	}
 	room, err := descriptors()
 	if err != nil {
 		return nil, err
 	}
-	workers := min(max(o.workers, (online+room-1)/room, 1), len(cells))
-	accounts, err := r.api.accounts(ctx, o.prefix, users)
+	kind, err := newSDK(o.sdk, o.compression, o.compressor)
 	if err != nil {
 		return nil, err
 	}
-	platform, err := newSDK(o.sdk, o.compression, o.compressor)
-	if err != nil {
-		return nil, err
+	users, online, talks := 0, 0, 0
+	for _, c := range cells {
+		users += c.users
+		online += c.online
+		talks += len(c.talks)
 	}
-	orders := make([]*order, workers)
+	accounts := newAccounts(o.prefix, users)
+	workers := min(max(o.workers, (online+room-1)/room, len(r.apis)), len(cells))
 	mark := rand.Uint32() // of this run's groups
-	var connected []*account
+	orders := make([]*order, workers)
 	for i := range orders {
-		p := &order{Index: i, Workers: workers, API: o.api.texts[0], Token: r.api.token, Phase: float64(i) / float64(workers)}
-		orders[i] = p
+		server := i % len(r.apis)
+		a := r.apis[server]
+		p := &order{Index: i, Workers: workers, Total: talks, API: a.base, Token: a.token, Phase: float64(i) / float64(workers)}
+		if len(r.apis) == 1 {
+			server = allServers
+		}
+		p.Server, orders[i] = server, p
 		for n := i * len(cells) / workers; n < (i+1)*len(cells)/workers; n++ {
 			c := &cells[n]
-			group := fmt.Sprintf("%s-%08x-%d", o.prefix, mark, n)
-			if c.grouped {
-				if err := r.api.createGroup(ctx, group, accounts[:c.users-c.spare]); err != nil {
-					return nil, err
-				}
-			}
-			for _, k := range c.talks {
-				first := accounts[k.First:]
-				if k.Group != "" {
-					k.Group, k.ID = group, im.GroupID(group)
-				} else {
-					k.ID = im.SingleID(first[0].UserID, first[1].UserID)
-				}
-				k.First += len(p.Users)
-				for _, u := range accounts[c.users-c.spare : c.users] {
-					k.Spare = append(k.Spare, u.UserID)
-				}
-				p.Talks = append(p.Talks, k)
-			}
-			p.Users = append(p.Users, accounts[:c.online]...)
+			p.add(c, accounts[:c.users], fmt.Sprintf("%s-%08x-%d", o.prefix, mark, n))
 			accounts = accounts[c.users:]
 		}
 		if len(p.Users) > room {
 			return nil, fmt.Errorf("a worker would have %d connections, and a process may have %d: raise the descriptor limit "+
 				"(ulimit -Hn), or use more --workers; one group cannot be divided", len(p.Users), room)
 		}
-		for u := range p.Users {
-			connected = append(connected, &p.Users[u])
+		if err := p.register(ctx, a, kind.platform); err != nil {
+			return nil, err
 		}
 	}
-	total := 0
-	for _, p := range orders {
-		total += len(p.Talks)
+	return orders, nil
+}
+
+// add gives p a cell and its users.
+func (p *order) add(c *cell, users []account, group string) {
+	first := len(p.Users)
+	p.Users = append(p.Users, users[:c.online]...)
+	p.offline = append(p.offline, users[c.online:]...)
+	if c.grouped {
+		p.groups = append(p.groups, newGroup{group, users[:c.users-c.spare]})
 	}
-	for _, p := range orders {
-		p.Total = total
+	for _, k := range c.talks {
+		if k.Group != "" {
+			k.Group, k.ID = group, im.GroupID(group)
+		} else {
+			k.ID = im.SingleID(users[k.First].UserID, users[k.First+1].UserID)
+		}
+		k.First += first
+		for _, u := range users[c.users-c.spare:] {
+			k.Spare = append(k.Spare, u.UserID)
+		}
+		p.Talks = append(p.Talks, k)
 	}
-	return orders, r.api.tokens(ctx, connected, platform.platform)
+}
+
+// register makes p's users and groups known to its server, and gets tokens.
+func (p *order) register(ctx context.Context, a *api, platform im.Platform) error {
+	if err := a.registerAll(ctx, append(slices.Clone(p.Users), p.offline...)); err != nil {
+		return err
+	}
+	for _, g := range p.groups {
+		if err := a.createGroup(ctx, g.id, g.users); err != nil {
+			return err
+		}
+	}
+	return a.tokens(ctx, p.Users, platform)
 }
 
 // watch follows a run from outside its workers: it merges their tallies, reads the

@@ -64,8 +64,8 @@ type options struct {
 
 func (o *options) define(fs *flag.FlagSet) {
 	o.ws.texts, o.api.texts = []string{"ws://127.0.0.1:10001"}, []string{"http://127.0.0.1:10002"}
-	fs.Var(&o.ws, "ws", "WebSocket address; several, or given again: servers side by side, users spread over them")
-	fs.Var(&o.api, "api", "HTTP API")
+	fs.Var(&o.ws, "ws", "WebSocket address; several, or given again: the nodes of a cluster, users spread over them")
+	fs.Var(&o.api, "api", "HTTP API; one for each --ws: servers that know nothing of each other")
 	fs.Var(&o.ops, "ops", "ops address (http://127.0.0.1:10003) for the server's heap, GC and fsync figures; one for each --ws")
 	fs.BoolVar(&o.allowRemote, "allow-remote", false, "allow targets other than this machine; only servers you may load")
 	fs.StringVar(&o.secret, "secret", "openIM123", "the server's secret")
@@ -148,6 +148,9 @@ func (o *options) check() error {
 		return fmt.Errorf("--outstanding must be at most %d", windowMax)
 	case o.payload != 0 && (o.payload < counterDigits || o.payload > frameMax/2):
 		return fmt.Errorf("--payload must be %d … %d", counterDigits, frameMax/2)
+	}
+	if n := len(o.api.texts); n != 1 && n != len(o.ws.texts) {
+		return errors.New("give one --api, or one for each --ws")
 	}
 	if _, err := newSDK(o.sdk, o.compression, o.compressor); err != nil {
 		return err

@@ -167,7 +167,7 @@ func (w *watch) finish() {
 		return
 	}
 	w.figures(seconds)
-	r.Complete = seconds >= o.duration.Seconds() || o.script != nil && sum.Counts[nConnected] >= int64(o.conns)
+	r.Complete = seconds >= o.duration.Seconds() || o.script != nil && o.conns > 0 && sum.Counts[nConnected] >= int64(o.conns)
 	w.warn(seconds)
 }
 

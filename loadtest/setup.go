@@ -102,18 +102,23 @@ func (a *api) callAs(ctx context.Context, token, path string, request, answer an
 // account is one simulated user.
 type account struct{ UserID, Nickname, Token string }
 
-// accounts registers n users, where they are not yet.
-func (a *api) accounts(ctx context.Context, prefix string, n int) ([]account, error) {
+// newAccounts names n users.
+func newAccounts(prefix string, n int) []account {
 	users := make([]account, n)
 	for i := range users {
 		users[i] = account{UserID: fmt.Sprintf("%s_%06d", prefix, i), Nickname: fmt.Sprintf("Load %d", i)}
 	}
-	for at := 0; at < n; at += listMax {
-		if err := a.register(ctx, users[at:min(n, at+listMax)]); err != nil {
-			return nil, err
+	return users
+}
+
+// registerAll registers users, where they are not yet.
+func (a *api) registerAll(ctx context.Context, users []account) error {
+	for at := 0; at < len(users); at += listMax {
+		if err := a.register(ctx, users[at:min(len(users), at+listMax)]); err != nil {
+			return err
 		}
 	}
-	return users, nil
+	return nil
 }
 
 // createGroup makes a group of users, the first of them its owner.
@@ -187,7 +192,7 @@ func registration(users []account) any {
 }
 
 // tokens gets every user a token, tokenCallers at a time, and stops at the first error.
-func (a *api) tokens(ctx context.Context, users []*account, platform im.Platform) error {
+func (a *api) tokens(ctx context.Context, users []account, platform im.Platform) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int64

@@ -43,9 +43,22 @@ type order struct {
 	Users          []account
 	Talks          []talk
 	Total          int     // talks of all workers
+	Server         int     // that all users connect to; allServers: user n to server n modulo their number
 	Phase          float64 // 0 … 1, where in the open loop's interval this worker sends
 	Plan           *plan
+
+	offline []account  // registered, not connected; for the one who gives the order
+	groups  []newGroup // to be made
 }
+
+// newGroup is a group to be made; the first user is its owner.
+type newGroup struct {
+	id    string
+	users []account
+}
+
+// allServers is an order's Server if there is only one, or one cluster.
+const allServers = -1
 
 // news is what a worker tells: tallies, that it is ready for the plan, and its end.
 type news struct {
@@ -95,6 +108,7 @@ type worker struct {
 	opts     *options
 	sdk      sdk
 	loop     *loop
+	paths    []string // by server of the loop
 	order    *order
 	threads  []*thread
 	byID     map[string]*thread
@@ -150,7 +164,12 @@ func newWorker(o *options, first *order, out chan<- *news) (*worker, error) {
 		w.interval = 1e9 / o.rate * float64(first.Total) / float64(len(first.Talks))
 	}
 	rng := rand.New(rand.NewPCG(o.seed, uint64(first.Index)))
-	if w.loop, err = newLoop(o.addrs, w, len(first.Users), rng.Uint64()); err != nil {
+	addrs := o.addrs
+	w.paths = o.paths
+	if first.Server != allServers {
+		addrs, w.paths = addrs[first.Server:first.Server+1], w.paths[first.Server:first.Server+1]
+	}
+	if w.loop, err = newLoop(addrs, w, len(first.Users), rng.Uint64()); err != nil {
 		return nil, err
 	}
 	for i := range first.Talks {
@@ -253,7 +272,7 @@ func (w *worker) connect(orders <-chan *order) error {
 
 // dial starts slot's connection.
 func (w *worker) dial(slot int) error {
-	path, u := w.opts.paths[slot%len(w.opts.paths)], &w.order.Users[slot]
+	path, u := w.paths[slot%len(w.paths)], &w.order.Users[slot]
 	return w.loop.dial(slot, w.sdk.target(path, u))
 }
 
@@ -280,11 +299,11 @@ func (w *worker) run(p plan) error {
 				w.plan.End = min(w.plan.End, w.loop.now)
 			}
 		}
+		w.schedule()
 		w.cut()
 		if w.loop.now >= w.plan.End {
 			break
 		}
-		w.schedule()
 		if err := w.loop.poll(min(next, w.wake())); err != nil {
 			return err
 		}
