@@ -35,6 +35,7 @@ type fake struct {
 	tamper func(n int64, o *outcome) // of the nth message of the run, 1 and up; may block
 	refuse int                       // error code of every handshake; 0 accepts
 	drop   bool                      // close each connection after its handshake
+	busy   [2]int                    // handshakes from the one to before the other are hung up on
 
 	wg    sync.WaitGroup
 	mu    sync.Mutex // guards what follows and all writes to connections
@@ -45,6 +46,7 @@ type fake struct {
 	held  map[string][]func() // pushes that wait for the next of their conversation
 	n     int64
 
+	shakes int                 // handshakes seen
 	groups map[string][]string // members
 	logs   map[string][][]byte // stored messages by conversation, from seq 1
 	watch  map[string][]string // who watches whether a user is there
@@ -270,6 +272,13 @@ func (f *fake) serve(nc net.Conn) {
 	if f.refuse != 0 {
 		body := fmt.Sprintf(`{"errCode":%d,"errMsg":"no"}`, f.refuse)
 		fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		return
+	}
+	f.mu.Lock()
+	n := f.shakes
+	f.shakes++
+	f.mu.Unlock()
+	if n >= f.busy[0] && n < f.busy[1] {
 		return
 	}
 	c := &fakeConn{Conn: nc, user: q.Get("sendID")}

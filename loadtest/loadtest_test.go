@@ -137,6 +137,27 @@ func TestConnect(t *testing.T) {
 	}
 }
 
+// A client of a storm whose attempt fails tries again, with back-off a second later.
+func TestStormRepeats(t *testing.T) {
+	for _, flags := range [][]string{{}, {"--backoff"}} {
+		f := newFake(t, nil)
+		f.busy = [2]int{20, 30}
+		r, code := f.load("connect", append([]string{"--conns", "20", "--storm"}, flags...)...)
+		failed, _ := r.figure("failed attempts")
+		if code != exitOK || r.Counts["connected"] != 20 || failed != 10 {
+			t.Errorf("%v: exit code %d, %v failed attempts, %+v", flags, code, failed, r)
+		}
+		if late := r.latency(tBack).Max >= 1e6; late != (len(flags) > 0) {
+			t.Errorf("%v: the last was back after %.0f µs", flags, r.latency(tBack).Max)
+		}
+	}
+	f := newFake(t, nil)
+	f.busy = [2]int{20, 1 << 30}
+	if r, code := f.load("connect", "--conns", "20", "--storm", "--backoff", "--duration", "300ms"); code != exitFailed || r.Faults[faultNames[faultDisconnected]] == 0 {
+		t.Errorf("nobody came back: exit code %d, %+v", code, r)
+	}
+}
+
 // Runs of one name are repetitions; a comparison tells their noise from a difference.
 func TestCompare(t *testing.T) {
 	file := func(name string, values ...float64) string {

@@ -128,9 +128,11 @@ func (d *day) tick(now int64) (int64, bool) {
 		d.typing(d.typed.turn % len(d.people))
 		d.typed.turn++
 	}
-	// A multiple of a number prime to the groups' size visits them evenly. Who leaves must have the time to come back.
+	// First one of each pair, then the other: two friends are never away together. Who
+	// leaves must have the time to come back.
 	for ; d.left.next <= now && now < d.w.plan.End-2*awayFor; d.left.next += d.left.every {
-		slot := d.left.turn * 7 % len(d.people)
+		n := 2 * d.left.turn
+		slot := n%len(d.people) + n/len(d.people)%2
 		if p := &d.people[slot]; p.ready && d.people[p.friend].ready && !d.people[p.friend].leaving {
 			p.leaving = true
 			d.away = append(d.away, slot)

@@ -200,6 +200,7 @@ func (w *watch) figures(seconds float64) {
 			name := "server CPU per connect"
 			if w.r.opts.storm {
 				name = "server CPU per loss and reconnect"
+				add("failed attempts", float64(sum.Counts[nFailed]), "")
 			}
 			add(name, per(server*1e6, made), "µs")
 			add("generator CPU per connect", per(own*1e6, made), "µs")
