@@ -53,8 +53,8 @@ var hops = []hop{
 
 	// Request → batch handed to the store: scan, rules, dedup, seq, step. Floor: one
 	// SHA-256 of 40 bytes (dedup key), one copy of the message.
-	{"rules/pair", 21, rulesPair, ""},
-	{"rules/group", 21, rulesGroup, ""},
+	{"rules/pair", 9, rulesPair, ""},
+	{"rules/group", 10, rulesGroup, ""},
 
 	// Messages handed to the store → the last one's Done, on a real disk when timed.
 	// Floor: one fsync, however many messages.
@@ -65,11 +65,11 @@ var hops = []hop{
 
 	// Done → frames for the sink: answer, sender's echo, receiver's push; encoded
 	// once per variant, whatever the number of members. Floor: a copy per variant.
-	{"fan-out/pair/gob", 7, fanOutPair(gob), ""},
-	{"fan-out/pair/json", 7, fanOutPair(json), ""},
-	{"fan-out/pair/gob+gzip", 7, fanOutPair(gobGzip), ""},
-	{"fan-out/pair/json+gzip", 7, fanOutPair(jsonGzip), ""},
-	{"fan-out/group of 1000, 4 variants", 8, fanOutGroup, ""},
+	{"fan-out/pair/gob", 3, fanOutPair(gob), ""},
+	{"fan-out/pair/json", 3, fanOutPair(json), ""},
+	{"fan-out/pair/gob+gzip", 3, fanOutPair(gobGzip), ""},
+	{"fan-out/pair/json+gzip", 3, fanOutPair(jsonGzip), ""},
+	{"fan-out/group of 1000, 4 variants", 5, fanOutGroup, ""},
 
 	// Frame into a buffer that has room. Floor: a copy.
 	{"encode/response/gob", 0, encodeResponse(gob), "internal/wire AppendResponse"},
@@ -104,8 +104,8 @@ var hops = []hop{
 
 	// core.Send → frames for the sink, commit included: rules, commit and fan-out
 	// together, one message at a time.
-	{"pipeline/pair", 43, pipelinePair, "BenchmarkPair"},
-	{"pipeline/group of 1000", 43, pipelineGroup, "BenchmarkGroup"},
+	{"pipeline/pair", 28, pipelinePair, "BenchmarkPair"},
+	{"pipeline/group of 1000", 28, pipelineGroup, "BenchmarkGroup"},
 }
 
 // TestBudgets compares the allocations of each hop with its budget, on stores in

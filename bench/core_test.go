@@ -48,35 +48,30 @@ func (t *talk) send() {
 	}
 }
 
-// sendAll makes messages ready and sends them, and returns when they were
-// delivered to targets sessions each, their answers included.
-func (t *talk) sendAll(targets int64) {
+// sendAll makes messages ready and sends them, and returns when they were delivered.
+func (t *talk) sendAll() {
 	t.makeReady()
-	before := t.sink.targets.Load()
+	before := t.sink.answers.Load()
 	for range refillEvery {
 		t.send()
 	}
-	t.sink.waitTargets(before + refillEvery*targets)
+	t.sink.waitAnswers(before + refillEvery)
 }
-
-// pairTargets is who hears of a message of one user to another: the answer, the
-// sender's echo, the receiver's push.
-const pairTargets = 3
 
 func newPair(tb testing.TB, s *server, variants ...wire.Variant) *talk {
 	t := &talk{server: s, tb: tb, ref: s.register(tb, 2, variants...)[0]}
-	t.sendAll(pairTargets) // what is loaded at first use is loaded
+	t.sendAll() // what is loaded at first use is loaded
 	return t
 }
 
-// groupMembers hear of a message, and the sender gets an answer.
+// groupMembers hear of a message.
 const groupMembers = 1000
 
 func newGroupTalk(tb testing.TB, s *server, variants ...wire.Variant) *talk {
 	id, refs := newGroup(tb, s, groupMembers, variants...)
 	s.sink.waitTargets(2 * groupMembers) // 1501 as a message and as a notification
 	t := &talk{server: s, tb: tb, ref: refs[0], group: id}
-	t.sendAll(groupMembers + 1)
+	t.sendAll()
 	return t
 }
 
@@ -131,27 +126,27 @@ func rules(t *talk, h *held) op {
 func fanOutPair(v wire.Variant) func(testing.TB) op {
 	return func(tb testing.TB) op {
 		t, h := newHeld(tb, newPair, v)
-		return fanOut(t, h, pairTargets)
+		return fanOut(t, h)
 	}
 }
 
 func fanOutGroup(tb testing.TB) op {
 	t, h := newHeld(tb, newGroupTalk, gob, json, gobGzip, jsonGzip)
-	return fanOut(t, h, groupMembers+1)
+	return fanOut(t, h)
 }
 
-func fanOut(t *talk, h *held, targets int64) op {
+func fanOut(t *talk, h *held) op {
 	return op{
 		run: func() {
-			want := t.sink.targets.Load() + targets
+			want := t.sink.answers.Load() + 1
 			h.complete()
-			t.sink.waitTargets(want)
+			t.sink.waitAnswers(want)
 		},
 		refill: func() {
 			for len(h.queue) > 0 {
-				want := t.sink.targets.Load() + targets
+				want := t.sink.answers.Load() + 1
 				h.complete()
-				t.sink.waitTargets(want)
+				t.sink.waitAnswers(want)
 			}
 			t.makeReady()
 			for range refillEvery {
@@ -162,18 +157,18 @@ func fanOut(t *talk, h *held, targets int64) op {
 }
 
 func pipelinePair(tb testing.TB) op {
-	return pipeline(newPair(tb, newServer(tb, dirOf(tb))), pairTargets)
+	return pipeline(newPair(tb, newServer(tb, dirOf(tb))))
 }
 
 func pipelineGroup(tb testing.TB) op {
-	return pipeline(newGroupTalk(tb, newServer(tb, dirOf(tb))), groupMembers+1)
+	return pipeline(newGroupTalk(tb, newServer(tb, dirOf(tb))))
 }
 
-func pipeline(t *talk, targets int64) op {
+func pipeline(t *talk) op {
 	return op{refill: t.makeReady, run: func() {
-		want := t.sink.targets.Load() + targets
+		want := t.sink.answers.Load() + 1
 		t.send()
-		t.sink.waitTargets(want)
+		t.sink.waitAnswers(want)
 	}}
 }
 
@@ -230,7 +225,7 @@ func newReader(tb testing.TB) *reader {
 			tb.Fatal(err)
 		}
 	}
-	s.sink.waitTargets(pairTargets * (messages + peers))
+	s.sink.waitAnswers(messages + peers)
 	return r
 }
 

@@ -338,14 +338,14 @@ func (c *Core) submitGroup(t *tx, m *message, admin bool) (outcome, error) {
 			return out, err
 		}
 	}
-	if err := g.mayWrite(string(m.head.SendID), admin, c.nowMS()); err != nil {
+	if err := g.mayWrite(m.sender, admin, c.nowMS()); err != nil {
 		return queued, err
 	}
 	if err := c.queueLocked(t, st, m); err != nil {
 		return queued, err
 	}
 	if users, all := m.atMarks(); all || len(users) > 0 {
-		group, sender, trace := m.toGroup, string(m.head.SendID), m.operationID()
+		group, sender, trace := m.toGroup, m.sender, m.operationID()
 		marked := c.marks.add(func() {
 			if err := c.markAt(group, sender, trace, users, all); err != nil {
 				c.log.Error("at-mark not set", "operationID", trace, "group", group, "error", err)

@@ -15,7 +15,7 @@ import (
 
 // message is one message on its way: built by its sender's goroutine, decided
 // under its conversation's shard lock, durable, then delivered. After decide
-// nobody changes it but dups (under the shard lock).
+// nobody changes it but dups.
 type message struct {
 	conv     string
 	rec      conversationRecord // owners, to create or check the conversation's record
@@ -26,6 +26,8 @@ type message struct {
 	key      msgKey       // zero for messages that the server made: they have no resends
 	stored   bool         // has history: gets a seq and is kept
 	readOwn  bool         // the sender has read it (chat, not notification)
+	sender   string       // of head
+	receiver string       // of head; empty for a group
 	to       []string     // users who get it on all their sessions
 	toAnyone bool         // the receiver need not be registered
 	toGroup  string       // or: the online members of this group, and to
@@ -40,7 +42,7 @@ type message struct {
 
 	trace string   // operationID of the request that made it, when reply is nil
 	reply *reply   // the session that waits for the answer to 1003, if any
-	dups  []*reply // resends that arrived while this one was pending
+	dups  []*reply // resends that arrived while this one was pending; changed under the shard's lock until delivered
 }
 
 // reply is where the answer to a session's request goes.
@@ -61,14 +63,20 @@ func keyOf(sendID, clientMsgID []byte) (k msgKey) {
 	return k
 }
 
-// newMessage wraps encoded MsgData. It scans the bytes and so proves that every
-// receiver can decode them.
+// newMessage wraps encoded MsgData.
 func newMessage(body []byte) (*message, error) {
-	m := &message{body: body}
+	m := new(message)
+	return m, m.read(body)
+}
+
+// read takes m's encoded MsgData. It scans the bytes and so proves that every
+// receiver can decode them.
+func (m *message) read(body []byte) error {
+	m.body = body
 	if err := wire.ScanMsg(body, &m.head); err != nil {
-		return nil, im.ErrArgs.With("message: %v", err)
+		return im.ErrArgs.With("message: %v", err)
 	}
-	return m, nil
+	return nil
 }
 
 // messageOverhead is what a message costs in flight beside its bytes.
@@ -93,9 +101,10 @@ type tx struct {
 	// messages, which Latest does not show while they are queued.
 	holdOn bool
 
-	done  chan error // receives the outcome when somebody waits
-	batch Batch
-	opBuf [4]Op
+	done   chan error // receives the outcome when somebody waits
+	batch  Batch
+	opBuf  [4]Op
+	msgBuf [1]*message
 }
 
 // lateOp writes what depends on where the transaction's messages stand: it runs
@@ -107,9 +116,14 @@ type lateOp struct {
 }
 
 func (c *Core) newTx() *tx {
-	t := &tx{c: c}
-	t.ops = t.opBuf[:0]
+	t := new(tx)
+	t.init(c)
 	return t
+}
+
+func (t *tx) init(c *Core) {
+	t.c = c
+	t.ops, t.msgs = t.opBuf[:0], t.msgBuf[:0]
 }
 
 func (t *tx) put(k Key, v []byte)   { t.ops = append(t.ops, Op{Key: k, Value: v}) }
@@ -252,7 +266,7 @@ func (t *tx) placeAll() error {
 			return err
 		}
 		if m.stored && m.readOwn {
-			if _, err := t.c.readSeqLocked(st, string(m.head.SendID)); err != nil {
+			if _, err := t.c.readSeqLocked(st, m.sender); err != nil {
 				return err
 			}
 		}
@@ -336,7 +350,7 @@ func (c *Core) place(t *tx, m *message, now int64) error {
 	var pos readPos
 	var err error
 	if m.stored && m.readOwn {
-		if pos, err = c.readSeqLocked(st, string(m.head.SendID)); err != nil {
+		if pos, err = c.readSeqLocked(st, m.sender); err != nil {
 			return err
 		}
 	}
@@ -365,13 +379,14 @@ func (c *Core) place(t *tx, m *message, now int64) error {
 		}
 		if pos.own > 0 || pos.now-pos.stored >= readRunMax {
 			pos.stored = pos.now
-			t.ops = append(t.ops, readOp(string(m.head.SendID), m.conv, pos))
+			t.ops = append(t.ops, readOp(m.sender, m.conv, pos))
 		}
-		st.reads[string(m.head.SendID)] = pos
+		st.reads[m.sender] = pos
 	}
 	st.inFlight++
 	if m.key != (msgKey{}) {
-		t.put(Key{Table: TableMessageID, A: m.conv, B: string(m.key[:])}, binary.AppendUvarint(nil, uint64(m.seq)))
+		id := binary.AppendUvarint(m.data, uint64(m.seq))[len(m.data):] // encode left room for it
+		t.put(Key{Table: TableMessageID, A: m.conv, B: string(m.key[:])}, id)
 		if st.pending == nil {
 			st.pending = make(map[msgKey]*message)
 		}
@@ -380,10 +395,10 @@ func (c *Core) place(t *tx, m *message, now int64) error {
 	return nil
 }
 
-// delivered ends m's time in flight and returns the resends that waited for it.
-func (c *Core) delivered(m *message) []*reply {
+// delivered ends m's time in flight: from now on m.dups stays as it is.
+func (c *Core) delivered(m *message) {
 	if !m.stored {
-		return nil
+		return
 	}
 	sh := &c.shards.all[shardIndex(m.conv)]
 	sh.mu.Lock()
@@ -392,7 +407,6 @@ func (c *Core) delivered(m *message) []*reply {
 	if m.key != (msgKey{}) {
 		delete(m.st.pending, m.key)
 	}
-	return m.dups
 }
 
 // encode appends the server's fields to the sender's bytes: the last value of a
@@ -405,10 +419,13 @@ func (m *message) encode() []byte {
 	if m.platform == 0 {
 		f.SenderPlatformID = m.head.SenderPlatformID
 	}
-	data := make([]byte, 0, len(m.body)+96)
+	data := make([]byte, 0, len(m.body)+serverFieldsRoom)
 	data = append(data, m.body...)
 	return wire.AppendServerFields(data, &f)
 }
+
+// serverFieldsRoom is enough for AppendServerFields, mostly, and one number more.
+const serverFieldsRoom = 96 + binary.MaxVarintLen64
 
 // committed is the batch's Done: on the committer's goroutine, in order.
 func (t *tx) committed(err error) {

@@ -137,27 +137,31 @@ func (t *tx) address(m *message) {
 	notification := off&wire.OptIsNotNotification != 0
 	m.stored = off&wire.OptHistory == 0
 	m.readOwn = !notification
-	sender, receiver, group := string(m.head.SendID), string(m.head.RecvID), string(m.head.GroupID)
+	if m.sender != string(m.head.SendID) {
+		m.sender = string(m.head.SendID)
+	}
 	if m.head.SessionType == im.GroupChat {
+		group := string(m.head.GroupID)
 		m.toGroup = group
-		m.to = []string{sender}
+		m.to = append(m.to, m.sender)
 		m.conv, m.rec = im.GroupID(group), conversationRecord{kind: kindGroup, a: group}
 		if notification {
 			m.conv, m.rec = im.NotifyGroupID(group), conversationRecord{kind: kindNotice, a: group}
 		}
 		return
 	}
-	m.rec = pairRecord(sender, receiver)
-	m.to = []string{receiver}
-	if sender != receiver && off&wire.OptSenderSync == 0 {
-		m.to = append(m.to, sender)
+	m.receiver = string(m.head.RecvID)
+	m.rec = pairRecord(m.sender, m.receiver)
+	m.to = append(m.to, m.receiver)
+	if m.sender != m.receiver && off&wire.OptSenderSync == 0 {
+		m.to = append(m.to, m.sender)
 	}
 	switch {
 	case notification:
-		m.conv = im.NotifyPairID(sender, receiver)
+		m.conv = im.NotifyPairID(m.sender, m.receiver)
 	case m.head.SessionType == im.NotificationChat:
-		m.conv = im.SystemID(sender, receiver)
+		m.conv = im.SystemID(m.sender, m.receiver)
 	default:
-		m.conv = im.SingleID(sender, receiver)
+		m.conv = im.SingleID(m.sender, m.receiver)
 	}
 }

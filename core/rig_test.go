@@ -18,6 +18,14 @@ import (
 // newRig starts a core on an empty fake store, for tests that look inside.
 func newRig(t *testing.T, o Options) (*Core, *fakeStore, *recordingSink) {
 	t.Helper()
+	c, store, sink := startRig(t, o)
+	t.Cleanup(c.Close)
+	return c, store, sink
+}
+
+// startRig is newRig for a test that closes the core itself.
+func startRig(t *testing.T, o Options) (*Core, *fakeStore, *recordingSink) {
+	t.Helper()
 	store := newFakeStore()
 	sink := &recordingSink{names: make(map[uint64]string)}
 	o.Store, o.Clock, o.Logger = store, &fakeClock{now: time.UnixMilli(epoch)}, slog.New(slog.DiscardHandler)
@@ -27,7 +35,6 @@ func newRig(t *testing.T, o Options) (*Core, *fakeStore, *recordingSink) {
 		t.Fatal(err)
 	}
 	c.Start(sink)
-	t.Cleanup(c.Close)
 	return c, store, sink
 }
 

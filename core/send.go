@@ -26,11 +26,20 @@ const (
 const onlineOnly = wire.OptHistory | wire.OptPersistent | wire.OptSenderSync | wire.OptConversationUpdate |
 	wire.OptSenderConversationUpdate | wire.OptUnreadCount | wire.OptOfflinePush
 
+// sending is what a session's message takes, in one piece of memory.
+type sending struct {
+	m     message
+	t     tx
+	reply reply
+	to    [2]string
+}
+
 // Send takes a message from a session (1003). With nil the answer comes through
 // the sink once the message is durable; an error is the caller's to answer.
 func (c *Core) Send(from Caller, ref SessionRef, req *wire.Request) error {
-	m, err := newMessage(req.Data)
-	if err != nil {
+	s := new(sending)
+	m := &s.m
+	if err := m.read(req.Data); err != nil {
 		return err
 	}
 	if string(m.head.SendID) != from.UserID {
@@ -45,19 +54,21 @@ func (c *Core) Send(from Caller, ref SessionRef, req *wire.Request) error {
 	if s := m.head.SessionType; s != im.SingleChat && s != im.GroupChat {
 		return im.ErrArgs.With("sessionType %d is not supported", s)
 	}
-	m.platform = int32(from.Platform)
-	m.reply = &reply{ref: ref, msgIncr: req.MsgIncr, operationID: req.OperationID}
+	m.sender, m.platform, m.to = from.UserID, int32(from.Platform), s.to[:0]
+	s.reply = reply{ref: ref, msgIncr: req.MsgIncr, operationID: req.OperationID}
+	m.reply = &s.reply
 	m.size = int64(len(m.body)) + messageOverhead
 	if !c.inFlight.try(m.size) {
 		c.stats.busy.Add(1)
 		return im.ErrBusy.With("too many messages in flight")
 	}
-	out, err := c.submit(c.newTx(), m, from.Admin)
+	s.t.init(c)
+	out, err := c.submit(&s.t, m, from.Admin)
 	if err != nil || out != queued {
 		c.inFlight.give(m.size)
 	}
 	if err == nil && out == answered {
-		frame := appendSendAnswer(nil, m.reply, m.serverID, string(m.head.ClientMsgID), m.sendTime)
+		frame := m.reply.append(nil, appendSendResp(nil, m))
 		round := []Delivery{{Frame: frame, To: []SessionRef{ref}}}
 		if m.data != nil {
 			round = append(round, Delivery{Frame: wire.AppendPush(nil, ref.Variant, string(req.OperationID), m.conv, m.data), To: []SessionRef{ref}})
@@ -257,7 +268,7 @@ func (c *Core) factsLocked(st *convState, m *message) (*pairFacts, error) {
 	}
 	f.rows = rowA && rowB
 	if m.head.SessionType == im.NotificationChat {
-		f.rows = (rowA || m.rec.a != string(m.head.RecvID)) && (rowB || m.rec.b != string(m.head.RecvID))
+		f.rows = (rowA || m.rec.a != m.receiver) && (rowB || m.rec.b != m.receiver)
 	}
 	st.facts = f
 	return f, nil
@@ -310,7 +321,7 @@ func (c *Core) submitPair(t *tx, m *message, admin bool) (outcome, error) {
 	defer unlock()
 	var err error
 	if m.head.SessionType == im.NotificationChat {
-		err = t.inboxRow(string(m.head.RecvID), m)
+		err = t.inboxRow(m.receiver, m)
 	} else {
 		err = t.pairRows(m.rec.a, m.rec.b)
 	}
@@ -367,16 +378,15 @@ func (c *Core) pairRulesLocked(t *tx, st *convState, m *message, admin bool) (ou
 	if err != nil {
 		return queued, err
 	}
-	sender, receiver := string(m.head.SendID), string(m.head.RecvID)
-	to := f.of(m.rec, receiver)
-	if m.reply != nil && !f.of(m.rec, sender).exists {
+	to := f.of(m.rec, m.receiver)
+	if m.reply != nil && !f.of(m.rec, m.sender).exists {
 		// Deleted while his session was open: his list must not come to life again.
-		return queued, im.ErrUserIDNotFound.With("user %s not found", sender)
+		return queued, im.ErrUserIDNotFound.With("user %s not found", m.sender)
 	}
 	if !to.exists && !m.toAnyone {
-		return queued, im.ErrRecordNotFound.With("user %s not found", receiver)
+		return queued, im.ErrRecordNotFound.With("user %s not found", m.receiver)
 	}
-	if !admin && sender != receiver {
+	if !admin && m.sender != m.receiver {
 		if to.blocks {
 			return queued, im.ErrBlockedByPeer
 		}
@@ -384,7 +394,7 @@ func (c *Core) pairRulesLocked(t *tx, st *convState, m *message, admin bool) (ou
 			return queued, im.ErrNotPeersFriend
 		}
 	}
-	if sender != receiver {
+	if m.sender != m.receiver {
 		switch to.recvOpt {
 		case im.RecvNothing:
 			// The sender is told "sent", as OpenIM's users expect of a peer who does
@@ -445,7 +455,7 @@ func (c *Core) repeatedLocked(t *tx, st *convState, m *message) (outcome, error)
 // queueLocked places m and queues the transaction. The caller holds the shard's
 // lock (and the stripes of t's bumps, already written).
 func (c *Core) queueLocked(t *tx, st *convState, m *message) error {
-	t.msgs = []*message{m}
+	t.msgs = append(t.msgs, m)
 	m.st = st
 	if err := c.place(t, m, c.nowMS()); err != nil {
 		return err

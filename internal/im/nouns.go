@@ -68,16 +68,16 @@ const (
 type Seq = int64
 
 // SingleID is the chat conversation of two users; the order of a and b does not matter.
-func SingleID(a, b string) string { return "si_" + sorted(a, b) }
+func SingleID(a, b string) string { return pairID("si_", a, b) }
 
 // SystemID is the conversation between a notification account and a user.
-func SystemID(a, b string) string { return "sn_" + sorted(a, b) }
+func SystemID(a, b string) string { return pairID("sn_", a, b) }
 
 // GroupID is the chat conversation of a group.
 func GroupID(group string) string { return "sg_" + group }
 
 // NotifyPairID is the notification conversation of two users, or of one user with himself.
-func NotifyPairID(a, b string) string { return "n_" + sorted(a, b) }
+func NotifyPairID(a, b string) string { return pairID("n_", a, b) }
 
 // NotifyGroupID is the notification conversation of a group.
 func NotifyGroupID(group string) string { return "n_" + group }
@@ -94,9 +94,9 @@ func TwinID(chatID string) string {
 	return ""
 }
 
-func sorted(a, b string) string {
+func pairID(prefix, a, b string) string {
 	if a > b {
 		a, b = b, a
 	}
-	return a + "_" + b
+	return prefix + a + "_" + b
 }

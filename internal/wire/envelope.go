@@ -249,7 +249,7 @@ func AppendResponse(dst []byte, v Variant, r *Response) []byte {
 	f[dataField].b = r.Data
 	dst, start := openFrame(dst, v)
 	dst = responseShape.appendEnvelope(dst, v, &f)
-	return closeFrame(dst, start, v)
+	return closeFrame(dst, start, v, storedMax)
 }
 
 func (r *Response) values() values {

@@ -30,10 +30,11 @@ func openFrame(dst []byte, v Variant) (_ []byte, start int) {
 	return dst, start
 }
 
-// closeFrame turns what was appended since openFrame into a binary frame.
-func closeFrame(dst []byte, start int, v Variant) []byte {
+// closeFrame turns what was appended since openFrame into a binary frame. Up to
+// stored bytes of envelope a compressor is spared.
+func closeFrame(dst []byte, start int, v Variant, stored int) []byte {
 	if v&VariantGzip != 0 {
-		dst = deflateFrame(dst, start+headerRoom)
+		dst = deflateFrame(dst, start+headerRoom, stored)
 	}
 	size := len(dst) - start - headerRoom
 	var head [10]byte

@@ -36,7 +36,7 @@ func TestFrameSizes(t *testing.T) {
 		for _, extra := range []int{0, 20} { // with and without room in dst
 			dst := make([]byte, 0, headerRoom+n+extra)
 			dst, start := openFrame(dst, 0)
-			dst = closeFrame(append(dst, payload...), start, 0)
+			dst = closeFrame(append(dst, payload...), start, 0, 0)
 			if f := readFrame(t, dst); f.Header.OpCode != ws.OpBinary || !bytes.Equal(f.Payload, payload) {
 				t.Errorf("envelope of %d bytes", n)
 			}

@@ -13,7 +13,9 @@ import (
 const (
 	// storedMax is the envelope size, in bytes, up to which a gzip frame goes out
 	// as one stored block: valid gzip without a compressor.
-	storedMax = 1024
+	storedMax = 1024 // of a push: for each message in it
+
+	storedBlockMax = 1<<16 - 1 // bytes of one stored block
 
 	gzipHeader    = 10  // bytes before the first block, at least
 	gzipTrailer   = 8   // bytes behind the last block
@@ -203,15 +205,15 @@ func deflate(dst []byte, start, from int, pool *sync.Pool) []byte {
 }
 
 // deflateFrame makes a gzip stream of dst[start:], whose first storedRoom bytes
-// are room for a stored stream's header.
-func deflateFrame(dst []byte, start int) []byte {
-	if len(dst)-start-storedRoom > storedMax {
+// are room for a stored stream's header. Up to stored bytes of content become one.
+func deflateFrame(dst []byte, start, stored int) []byte {
+	if len(dst)-start-storedRoom > min(stored, storedBlockMax) {
 		return deflate(dst, start, start+storedRoom, &fastWriters)
 	}
 	return storeFrame(dst, start)
 }
 
-// storeFrame is deflateFrame without a compressor, for up to 65535 bytes.
+// storeFrame is deflateFrame without a compressor, for up to storedBlockMax bytes.
 func storeFrame(dst []byte, start int) []byte {
 	content := dst[start+storedRoom:]
 	head := append(dst[start:start], 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff) // deflate, no name, no time, unknown system

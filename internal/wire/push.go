@@ -76,7 +76,7 @@ func AppendPush(dst []byte, v Variant, operationID, conversationID string, msgs 
 		dst = responseShape.appendGob(dst, &f, p.size)
 		dst = append(p.append(dst), gobEnd)
 	}
-	return closeFrame(dst, start, v)
+	return closeFrame(dst, start, v, storedMax*len(msgs))
 }
 
 // pushScratch holds pushes on their way into base64.
