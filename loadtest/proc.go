@@ -213,7 +213,9 @@ func (s *servers) sample(ctx context.Context, inside bool) (f serverFigures) {
 func (s *servers) read(ctx context.Context, collect bool) serverFigures {
 	if collect {
 		for _, base := range s.ops {
-			_, _ = get(context.WithoutCancel(ctx), base+"/debug/pprof/heap?gc=1") // sample tells what is wrong
+			for range 3 { // pools give up what they hold at the second; sample tells what is wrong
+				_, _ = get(context.WithoutCancel(ctx), base+"/debug/pprof/heap?gc=1")
+			}
 		}
 	}
 	return s.sample(ctx, true)
