@@ -36,8 +36,8 @@ const (
 var hops = []hop{
 	// Upgrade request → open session, with a real token; connecting is not in it.
 	// Floor: one read, one write, HS256 of 250 bytes, SHA-1 of 60.
-	{"handshake/go", 73, handshake("&compression=gzip"), ""},
-	{"handshake/js", 75, handshake("&sdkType=js&isMsgResp=true"), ""},
+	{"handshake/go", 34, handshake("&compression=gzip"), ""},
+	{"handshake/js", 36, handshake("&sdkType=js&isMsgResp=true"), ""},
 
 	// Payload of a frame → Request that owns its bytes; the gzip ones are inflated
 	// first. Floor: a copy of 400 bytes; a checksum and Huffman codes of as many.
@@ -89,10 +89,10 @@ var hops = []hop{
 
 	// HTTP request on a kept connection → answer: token, sonic, core, sonic. Floor: a
 	// read, a write, HS256 of the token; an fsync for send_msg.
-	{"route/get_server_time", 56, route("/msg/get_server_time", `{}`), ""},
-	{"route/account_check of 10", 100, route("/user/account_check", accountCheck), ""},
-	{"route/v2 account_check of 10", 123, route("/manager/account_check", accountCheckV2), "api Serve"},
-	{"route/send_msg", 115, route("/msg/send_msg", sendMsg), ""},
+	{"route/get_server_time", 20, route("/msg/get_server_time", `{}`), ""},
+	{"route/account_check of 10", 64, route("/user/account_check", accountCheck), ""},
+	{"route/v2 account_check of 10", 87, route("/manager/account_check", accountCheckV2), "api Serve"},
+	{"route/send_msg", 74, route("/msg/send_msg", sendMsg), ""},
 
 	// Questions to the committed state. Floor: a look-up in the block cache, and for
 	// the 100 messages their decoding.

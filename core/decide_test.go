@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/openimsdk/protocol/conversation"
@@ -329,5 +330,39 @@ func TestLateKickSparesTheNewerToken(t *testing.T) {
 	}
 	if len(sink.lines) != 1 || sink.lines[0] != "old <- closed (last frame 1)" {
 		t.Errorf("%q", sink.lines)
+	}
+}
+
+// A token that was verified before is not verified again, but its time and its
+// state count each time, and so does each byte of it.
+func TestProvenToken(t *testing.T) {
+	c, _, _ := newRig(t, Options{TokenLife: time.Hour})
+	register(t, c, "u")
+	token, expires, err := c.IssueToken("u", im.PlatformIOS, DialectV3, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range c.proven.parts { // as after a restart
+		clear(c.proven.parts[i].ids[:])
+	}
+	for range 2 {
+		if id, err := c.VerifyToken(token); err != nil || id.UserID != "u" || id.Platform != im.PlatformIOS || id.Expires != expires {
+			t.Fatalf("%+v, %v", id, err)
+		}
+	}
+	if !c.proven.has(tokenID(token)) {
+		t.Error("a verified token is not remembered")
+	}
+	last := len(token) - 2
+	forged := token[:last] + string(token[last]^1) + token[last+1:]
+	if id, err := c.VerifyToken(forged); err == nil {
+		t.Errorf("forged: %+v", id)
+	}
+	if c.proven.has(tokenID(forged)) {
+		t.Error("a forged token is remembered")
+	}
+	c.opt.Clock.(*fakeClock).advance(time.Hour)
+	if _, err := c.VerifyToken(token); !errors.Is(err, im.ErrTokenExpired) {
+		t.Errorf("expired: %v", err)
 	}
 }

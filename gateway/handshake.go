@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"strconv"
 	"strings"
@@ -121,7 +122,9 @@ func (l *loop) admitted(s *session, in login, id core.Identity, reply []byte) {
 		l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendTextFrame(dst, verdictBody(nil)) })
 	}
 	l.stats.sessions.Add(1)
-	l.srv.log.Debug("gateway: session opened", "user", s.userID, "platform", s.platform.String(), "operationID", in.operationID)
+	if l.srv.log.Enabled(l.srv.ctx, slog.LevelDebug) {
+		l.srv.log.Debug("gateway: session opened", "user", s.userID, "platform", s.platform.String(), "operationID", in.operationID)
+	}
 	ref := s.ref()
 	ref.Background = in.background
 	l.srv.core.Connect(s.userID, ref)
