@@ -6,7 +6,7 @@ OUT         ?= bin/load
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run test race fmt vet lint imports fuzz e2e bench load check clean
+.PHONY: help build run test race fmt vet lint imports fuzz e2e bench record load check clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ e2e: ## the official SDK against a real server process (needs a C compiler)
 
 bench: ## every Go benchmark
 	go test -run '^$$' -bench . -benchmem ./...
+
+record: ## every benchmark six times into bench/results; ARGS='-bench Hop ./bench' narrows it
+	bench/record.sh $(ARGS)
 
 load: build ## the five-minute standard load test; results in OUT (bin/load); ARGS='--only group --runs 3' picks
 	go build -o bin/loadtest ./loadtest
