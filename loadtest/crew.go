@@ -264,7 +264,7 @@ type heard struct {
 // drive starts the workers, lets them connect, gives them the plan, and follows it
 // to its end.
 func (w *watch) drive(ctx context.Context, orders []*order) (err error) {
-	w.before = w.r.server.read(ctx, w.r.opts.heap)
+	w.before = w.r.server.read(ctx, false)
 	release := sync.OnceFunc(func() { // workers close their connections
 		for _, l := range w.links {
 			close(l.orders)

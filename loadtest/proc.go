@@ -67,6 +67,22 @@ func ownCPU() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
+// stolen is how long virtual cores that had work waited for real ones, all together;
+// 0 where the kernel does not tell.
+func stolen() time.Duration {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := bytes.Cut(stat, []byte("\n"))
+	f := bytes.Fields(line)
+	if len(f) < 9 || string(f[0]) != "cpu" {
+		return 0
+	}
+	ticks, _ := strconv.ParseInt(string(f[8]), 10, 64)
+	return time.Duration(ticks) * time.Second / ticksPerSecond
+}
+
 // findProcess returns the process pid or, if that is 0, the one that listens on port.
 // It fails if there is none, or none whose descriptors may be read.
 func findProcess(pid int, port uint16) (*process, error) {
@@ -159,6 +175,7 @@ type servers struct {
 // serverFigures is what all servers together have used so far.
 type serverFigures struct {
 	usage
+	stolen  time.Duration      // of this machine's cores, by its host
 	metrics map[string]float64 // of opsMetrics; nil if they were not read
 }
 
@@ -195,6 +212,7 @@ func (s *servers) sample(ctx context.Context, inside bool) (f serverFigures) {
 		f.cpu += s.known[p.pid].cpu
 		f.rss += s.known[p.pid].rss
 	}
+	f.stolen = stolen()
 	if !inside || len(s.ops) == 0 {
 		return f
 	}

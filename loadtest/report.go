@@ -209,9 +209,6 @@ func (w *watch) figures(seconds float64) {
 	add("server", server/seconds, "cores")
 	add("server RSS before", float64(w.before.rss)/(1<<20), "MiB")
 	add("server RSS after", float64(w.atEnd.rss)/(1<<20), "MiB")
-	if made+acked == 0 {
-		add("server RSS per connection", per(float64(w.atEnd.rss-w.before.rss), sum.Open), "B")
-	}
 	if a, b := w.atMeasure.metrics, w.atEnd.metrics; a != nil && b != nil {
 		since := func(name string) float64 { return b[name] - a[name] }
 		add("GC cycles", since("go_gc_duration_seconds_count"), "")
@@ -222,14 +219,17 @@ func (w *watch) figures(seconds float64) {
 			add("messages per fsync", float64(acked)/n, "")
 		}
 	}
-	if w.r.opts.heap {
-		if a, b := w.before.metrics, w.atRest.metrics; a != nil && b != nil {
-			add("heap objects per connection", per(b["go_memstats_heap_objects"]-a["go_memstats_heap_objects"], sum.Open), "")
-			add("heap per connection", per(b["go_memstats_heap_alloc_bytes"]-a["go_memstats_heap_alloc_bytes"], sum.Open), "B")
-		}
+	if m := w.atRest.metrics; w.r.opts.heap && m != nil {
+		add("heap objects at rest", m["go_memstats_heap_objects"], "")
+		add("heap at rest", m["go_memstats_heap_alloc_bytes"]/(1<<20), "MiB")
+		add("server RSS at rest", float64(w.atRest.rss)/(1<<20), "MiB")
 	}
 	add("generator", own/seconds, "cores")
+	add("stolen by the host", (w.atEnd.stolen-w.atMeasure.stolen).Seconds()/seconds, "cores")
 }
+
+// stolenMax is the share of a machine that its host may use otherwise unnoticed.
+const stolenMax = 0.02
 
 // warn says what makes the figures doubtful.
 func (w *watch) warn(seconds float64) {
@@ -240,6 +240,9 @@ func (w *watch) warn(seconds float64) {
 		r.warn("a generator process used %.2f cores: it may be the bottleneck (--workers, --compression none)", w.busiest)
 	case own+server > busyCores*float64(cores):
 		r.warn("server and generator share %d cores and used %.2f: they slow each other", cores, own+server)
+	}
+	if lost := (w.atEnd.stolen - w.atMeasure.stolen).Seconds() / seconds; lost > stolenMax*float64(cores) {
+		r.warn("the machine's host took %.2f of %d cores away: compare with what was measured in the same minutes only", lost, cores)
 	}
 	if n := w.sum.Counts[nUnsent]; n > 0 {
 		r.warn("%d messages of the schedule were not sent in time: the server does not keep up with %.0f msg/s, and latencies lack them", n, o.rate)

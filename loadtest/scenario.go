@@ -17,7 +17,7 @@ type shape struct {
 	groups, members, online, senders, spare int
 	logins                                  float64 // a second
 	change                                  time.Duration
-	heap                                    bool // measure the server's heap before and after
+	heap                                    bool // measure the server's heap, after a collection, with all connections held
 }
 
 // scenario is a kind of load: its flags, and who talks with whom.

@@ -1,0 +1,144 @@
+package bench
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// BenchmarkFloor is what the machine itself asks for what the server must do, now:
+// on a machine that is shared, figures of two days compare only beside their floors.
+// cpu-ns/op is user and system time of both ends.
+func BenchmarkFloor(b *testing.B) {
+	// A frame of 700 bytes written to one of 200 sockets and read there, as a loop
+	// does; a message costs one and its delivery another, unless frames share them.
+	b.Run("socket", func(b *testing.B) {
+		var ends [200][2]int
+		for i := range ends {
+			ends[i] = tcpPair(b)
+		}
+		frame, in := make([]byte, 700), make([]byte, 64<<10)
+		timed(b, 1, func(i int) {
+			p := ends[i%len(ends)]
+			if _, err := syscall.Write(p[0], frame); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := syscall.Read(p[1], in); err != nil {
+				b.Fatal(err)
+			}
+		})
+	})
+	// The two records of a message, 64 messages in a synced batch.
+	b.Run("pebble", func(b *testing.B) {
+		db, err := pebble.Open(b.TempDir(), &pebble.Options{MemTableSize: 64 << 20, FormatMajorVersion: pebble.FormatValueSeparation, Logger: mute{}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer db.Close()
+		const messages = 64
+		value, next := make([]byte, 650), uint64(0)
+		timed(b, messages, func(int) {
+			batch := db.NewBatch()
+			for range messages {
+				next++
+				conv := fmt.Sprintf("msi_%08d_%08d", next*0x9e3779b97f4a7c15>>44, next&15)
+				_ = batch.Set(binary.BigEndian.AppendUint64([]byte(conv), next), value, nil)
+				_ = batch.Set(binary.BigEndian.AppendUint64([]byte("d"+conv[1:]), next*0x9e3779b97f4a7c15), value[:4], nil)
+			}
+			if err := db.Apply(batch, pebble.Sync); err != nil {
+				b.Fatal(err)
+			}
+		})
+	})
+	b.Run("fdatasync", func(b *testing.B) {
+		f, err := os.Create(filepath.Join(b.TempDir(), "log"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		record := make([]byte, 600)
+		timed(b, 1, func(int) {
+			if _, err := f.Write(record); err != nil {
+				b.Fatal(err)
+			}
+			if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+				b.Fatal(err)
+			}
+		})
+	})
+	b.Run("HS256", func(b *testing.B) {
+		claims := jwt.MapClaims{"UserID": "1000000001", "PlatformID": 1, "exp": time.Now().Add(time.Hour).Unix()}
+		text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte("key"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		timed(b, 1, func(int) {
+			if _, err := jwt.Parse(text, func(*jwt.Token) (any, error) { return []byte("key"), nil }); err != nil {
+				b.Fatal(err)
+			}
+		})
+	})
+}
+
+// timed runs f b.N times, each of which does each units, and reports CPU per unit.
+func timed(b *testing.B, each int, f func(i int)) {
+	b.Helper()
+	from := cpuTime(b)
+	b.ResetTimer()
+	for i := range b.N {
+		f(i)
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(cpuTime(b)-from)/float64(b.N*each), "cpu-ns/unit")
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// tcpPair connects two blocking sockets over loopback.
+func tcpPair(b *testing.B) (ends [2]int) {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := l.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i, conn := range []net.Conn{c, s} {
+		f, err := conn.(*net.TCPConn).File() // blocking, and a descriptor of its own
+		conn.Close()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { f.Close() })
+		ends[i] = int(f.Fd())
+	}
+	return ends
+}
+
+// mute drops what Pebble logs.
+type mute struct{}
+
+func (mute) Infof(string, ...any)           {}
+func (mute) Errorf(string, ...any)          {}
+func (mute) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
