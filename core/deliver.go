@@ -137,7 +137,7 @@ func together(work []*message, group *groupState) int {
 
 // joins reports whether m may be pushed together with first, whose group is given.
 func (m *message) joins(first *message, group *groupState) bool {
-	if !m.stored || m.conv != first.conv || len(m.dups) > 0 {
+	if !m.stored || m.conv != first.conv || m.toGroup != first.toGroup || len(m.dups) > 0 {
 		return false
 	}
 	if group == nil {
