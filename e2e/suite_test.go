@@ -14,7 +14,10 @@ import (
 	"time"
 )
 
-var flagSuite = flag.Int("suite", 20, "users of the SDK's own test program; 0: it is left out")
+var (
+	flagSuite       = flag.Int("suite", 20, "users of the SDK's own test program; 0: it is left out")
+	flagSuiteOnline = flag.Float64("suite-online", 0.5, "share of them who write; the others log in afterwards")
+)
 
 // suitePackage is the SDK's published test program, at the version of go.mod.
 const suitePackage = "github.com/openimsdk/openim-sdk-core/v3/integration_test"
@@ -98,7 +101,7 @@ func suiteFlags(users int) []string {
 		"sm":  1,                // messages to each friend, 0.5 s apart
 		"gm":  2,                // messages to each group of one's own and to those of all
 	}
-	out := []string{"-test", "-lgr", "0.5", "-reg", "-imf", "-crg", "-sem", "-ckgn", "-ckcon", "-ckmsn", "-ckuni"}
+	out := []string{"-test", "-lgr", fmt.Sprint(*flagSuiteOnline), "-reg", "-imf", "-crg", "-sem", "-ckgn", "-ckcon", "-ckmsn", "-ckuni"}
 	for name, n := range flags {
 		out = append(out, fmt.Sprintf("-%s=%d", name, n))
 	}
