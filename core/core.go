@@ -99,10 +99,10 @@ type Core struct {
 	// Set once by Start.
 	sink Sink
 
-	stripes  stripes // one lock per group of users and groups: who decides about them
-	shards   shards  // conversation states
-	tokens   tokens  // states of issued tokens
-	proven   proven
+	stripes  stripes     // one lock per group of users and groups: who decides about them
+	shards   shards      // conversation states
+	tokens   tokens      // states of issued tokens
+	proven   proven      // tokens that need no verifying again
 	presence presence    // who is online where
 	groups   groupStates // members of the groups in use
 	pairs    epochs      // when what is cached about a user went stale

@@ -90,7 +90,6 @@ func receive[T any](d *gob.Decoder, to chan<- *T) error {
 
 // workHere makes this process a worker whose orders and news go over in and out.
 func workHere(args []string, in io.Reader, out, log io.Writer) int {
-
 	o, _, err := parse(args, log)
 	if err != nil {
 		return exitUsage
