@@ -23,14 +23,7 @@ func (s *pushSink) Close([]SessionRef, LastFrame) {}
 
 func (s *pushSink) Deliver(round []Delivery) {
 	for _, d := range round {
-		head := 2
-		switch d.Frame[1] {
-		case 126:
-			head = 4
-		case 127:
-			head = 10
-		}
-		r, err := wire.DecodeResponse(d.Frame[head:], d.To[0].Variant, 1<<20)
+		r, err := DecodeFrame(d.Frame, d.To[0].Variant)
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -1,6 +1,10 @@
 package core
 
-import "slices"
+import (
+	"slices"
+
+	"gannet/internal/wire"
+)
 
 // VersionLogKeep is how many versions back a difference is promised.
 const VersionLogKeep = versionLogKeep
@@ -19,4 +23,16 @@ func (c *Core) GroupInMemory(id string) (members []string, status int32, loaded 
 	}
 	slices.Sort(members)
 	return members, g.status, true
+}
+
+// DecodeFrame reads the response in a frame for a socket.
+func DecodeFrame(frame []byte, v wire.Variant) (wire.Response, error) {
+	header := 2
+	switch frame[1] {
+	case 126:
+		header = 4
+	case 127:
+		header = 10
+	}
+	return wire.DecodeResponse(frame[header:], v, 1<<20)
 }

@@ -119,14 +119,7 @@ func (s *recordingSink) Close(to []SessionRef, last LastFrame) {
 
 // describe prints a frame for humans.
 func describe(frame []byte, v wire.Variant) string {
-	n := 2
-	switch frame[1] {
-	case 126:
-		n = 4
-	case 127:
-		n = 10
-	}
-	r, err := wire.DecodeResponse(frame[n:], v, 1<<20)
+	r, err := DecodeFrame(frame, v)
 	if err != nil {
 		return err.Error()
 	}

@@ -62,14 +62,7 @@ func (s *server) Deliver(round []core.Delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range round {
-		header := 2
-		switch d.Frame[1] {
-		case 126:
-			header = 4
-		case 127:
-			header = 10
-		}
-		r, err := wire.DecodeResponse(d.Frame[header:], d.To[0].Variant, 1<<20)
+		r, err := core.DecodeFrame(d.Frame, d.To[0].Variant)
 		if err != nil {
 			s.t.Error(err)
 			continue
