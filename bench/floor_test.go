@@ -100,7 +100,9 @@ func timed(b *testing.B, each int, f func(i int)) {
 	b.ReportMetric(float64(cpuTime(b)-from)/float64(b.N*each), "cpu-ns/unit")
 }
 
-func cpuTime(b *testing.B) time.Duration {
+// cpuTime is what this process has used.
+func cpuTime(b testing.TB) time.Duration {
+	b.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)

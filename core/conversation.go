@@ -120,7 +120,7 @@ type msgKey [16]byte
 const shardCount = 256
 
 // shards hold the conversation states. A shard's lock is held while a cold state
-// is read from the store, so event loops never take it.
+// is read from the store, so event loops take it only when it is free.
 type shards struct {
 	all      [shardCount]shard
 	perShard int // immutable after init: states kept
@@ -173,6 +173,17 @@ func (c *Core) conversationLocked(sh *shard, conv string) (*convState, error) {
 	c.evictLocked(sh)
 	sh.states[conv] = st
 	return st, nil
+}
+
+// ready reports whether the state of m's conversation is in memory, and with it its
+// sender's read position: then placing m reads nothing. The caller holds sh's lock.
+func (sh *shard) ready(m *message) bool {
+	st := sh.states[m.conv]
+	if st == nil {
+		return false
+	}
+	_, read := st.reads[m.sender]
+	return read
 }
 
 // evictLocked makes room for one more state. Victims are random among those

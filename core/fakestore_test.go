@@ -18,6 +18,8 @@ type fakeStore struct {
 	queue     []*Batch
 	hold      bool
 	failed    error
+	crowded   bool
+	reads     int // calls of Get and Scan
 }
 
 func newFakeStore() *fakeStore {
@@ -60,6 +62,34 @@ func (s *fakeStore) Append(b *Batch) error {
 		s.release()
 	}
 	return nil
+}
+
+func (s *fakeStore) Crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.crowded
+}
+
+func (s *fakeStore) Absent(k Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.committed[k]; ok || k.Table != TableMessageID {
+		return false
+	}
+	for _, b := range s.queue {
+		if slices.ContainsFunc(b.Ops, func(op Op) bool { return op.Key == k }) {
+			return false
+		}
+	}
+	return true
+}
+
+// readsSince returns how often was read since the last call.
+func (s *fakeStore) readsSince() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, s.reads = s.reads, 0
+	return n
 }
 
 // release commits everything that is queued.
@@ -117,6 +147,7 @@ func (r fakeReader) data() map[Key][]byte {
 func (r fakeReader) Get(k Key) ([]byte, error) {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
+	r.s.reads++
 	v, ok := r.data()[k]
 	if !ok {
 		return nil, nil
@@ -129,6 +160,7 @@ func (r fakeReader) Get(k Key) ([]byte, error) {
 
 func (r fakeReader) Scan(in Range, fn func(Key, []byte) bool) error {
 	r.s.mu.Lock()
+	r.s.reads++
 	data := maps.Clone(r.data())
 	r.s.mu.Unlock()
 	keys := slices.Collect(maps.Keys(data))

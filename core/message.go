@@ -100,6 +100,7 @@ type tx struct {
 	// holdOn keeps the stripes until the change is durable: for changes of stored
 	// messages, which Latest does not show while they are queued.
 	holdOn bool
+	now    bool // decided on an event loop: errWait instead of waiting
 
 	done   chan error // receives the outcome when somebody waits
 	batch  Batch
@@ -202,7 +203,7 @@ func (t *tx) append() error {
 // queue hands the batch to the store and brings the caches up to it. The caller
 // holds the stripes and shards of what the batch changes.
 func (t *tx) queue() error {
-	t.batch = Batch{Ops: t.ops, Done: t.committed}
+	t.batch = Batch{Ops: t.ops, Done: t.committed, Now: t.now}
 	if err := t.c.store.Append(&t.batch); err != nil {
 		return err
 	}

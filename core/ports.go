@@ -80,6 +80,9 @@ type Batch struct {
 	// failed: the batch is not shown, but may be found at the next start. It MUST
 	// NOT block and MUST NOT call Append.
 	Done func(error)
+	// Now lets the batch into a full queue instead of waiting for room; for event
+	// loops, which look at Crowded first.
+	Now bool
 }
 
 // Store is the durable state behind core (implemented by storage).
@@ -87,9 +90,15 @@ type Store interface {
 	// Append queues b for the next commit and makes its writes visible to Latest
 	// (except TableMessage and TableMessageID, whose pending entries core tracks
 	// itself). Batches become durable in the order of Append. It blocks while the
-	// queue is full, so an event loop MUST NOT call it. After a write error or
+	// queue is full, unless b.Now is set. After a write error or
 	// Close it returns the error and never calls Done.
 	Append(b *Batch) error
+	// Crowded reports that the queue is more than half full: then an event loop leaves
+	// deciding to those who may wait for room. It never waits.
+	Crowded() bool
+	// Absent reports that k is certainly in no view and not queued; it knows that of
+	// most absent records of TableMessageID only. It never waits.
+	Absent(k Key) bool
 	// Latest reads decided state: committed records and those still queued. For
 	// deciding, under the lock that serialises writers of the records read; never
 	// for answering a caller.

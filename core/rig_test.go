@@ -59,6 +59,17 @@ func makeGroup(t *testing.T, c *Core, id, owner string, members ...string) {
 
 // sendAs sends d as its sender's session would; the answer goes to the sink.
 func sendAs(c *Core, d *sdkws.MsgData) error {
+	ref, req := sessionSend(d)
+	return c.Send(as(d.SendID), ref, req)
+}
+
+// trySendAs is sendAs on the session's event loop.
+func trySendAs(c *Core, d *sdkws.MsgData) (bool, error) {
+	ref, req := sessionSend(d)
+	return c.TrySend(as(d.SendID), ref, req)
+}
+
+func sessionSend(d *sdkws.MsgData) (SessionRef, *wire.Request) {
 	if d.ContentType == 0 {
 		d.ContentType = im.ContentText
 	}
@@ -70,9 +81,9 @@ func sendAs(c *Core, d *sdkws.MsgData) error {
 	}
 	b, err := proto.Marshal(d)
 	if err != nil {
-		return err
+		panic(err)
 	}
-	return c.Send(as(d.SendID), SessionRef{ID: 1 << 40, Platform: uint8(im.PlatformIOS)}, &wire.Request{ReqIdentifier: wire.ReqSendMsg, Data: b})
+	return SessionRef{ID: 1 << 40, Platform: uint8(im.PlatformIOS)}, &wire.Request{ReqIdentifier: wire.ReqSendMsg, Data: b}
 }
 
 // drained waits until everything decided was delivered.

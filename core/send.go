@@ -2,6 +2,7 @@ package core
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/openimsdk/protocol/conversation"
@@ -37,6 +38,28 @@ type sending struct {
 // Send takes a message from a session (1003). With nil the answer comes through
 // the sink once the message is durable; an error is the caller's to answer.
 func (c *Core) Send(from Caller, ref SessionRef, req *wire.Request) error {
+	return c.sendFrom(from, ref, req, false)
+}
+
+// TrySend is Send for an event loop: it never waits, neither for the disk nor for a
+// lock that is held meanwhile. With done false nothing came of it, because deciding
+// would take a read of the store, or a turn that is another's: then Send is to be
+// called where waiting is allowed. A conversation in use is decided here, as a rule.
+func (c *Core) TrySend(from Caller, ref SessionRef, req *wire.Request) (done bool, err error) {
+	if c.store.Crowded() {
+		return false, nil
+	}
+	err = c.sendFrom(from, ref, req, true)
+	if err == errWait {
+		return false, nil
+	}
+	return true, err
+}
+
+// errWait says that a decision that must not wait would have to.
+var errWait = errors.New("core: would wait")
+
+func (c *Core) sendFrom(from Caller, ref SessionRef, req *wire.Request, now bool) error {
 	s := new(sending)
 	m := &s.m
 	if err := m.read(req.Data); err != nil {
@@ -58,11 +81,15 @@ func (c *Core) Send(from Caller, ref SessionRef, req *wire.Request) error {
 	s.reply = reply{ref: ref, msgIncr: req.MsgIncr, operationID: req.OperationID}
 	m.reply = &s.reply
 	m.size = int64(len(m.body)) + messageOverhead
+	if now && m.head.SessionType == im.GroupChat {
+		return errWait // a group's state may have to be read
+	}
 	if !c.inFlight.try(m.size) {
 		c.stats.busy.Add(1)
 		return im.ErrBusy.With("too many messages in flight")
 	}
 	s.t.init(c)
+	s.t.now = now
 	out, err := c.submit(&s.t, m, from.Admin)
 	if err != nil || out != queued {
 		c.inFlight.give(m.size)
@@ -192,7 +219,7 @@ func (c *Core) submit(t *tx, m *message, admin bool) (out outcome, err error) {
 	} else {
 		out, err = c.submitPair(t, m, admin)
 	}
-	if err != nil {
+	if err != nil && err != errWait {
 		c.stats.refused.Add(1)
 	}
 	return out, err
@@ -251,10 +278,13 @@ type userFacts struct {
 
 // factsLocked returns the facts about the pair of m. The caller holds the
 // shard's lock.
-func (c *Core) factsLocked(st *convState, m *message) (*pairFacts, error) {
+func (c *Core) factsLocked(t *tx, st *convState, m *message) (*pairFacts, error) {
 	ea, eb := c.pairs.of(m.rec.a).Load(), c.pairs.of(m.rec.b).Load()
 	if f := st.facts; f != nil && f.epochA == ea && f.epochB == eb && st.rec.kind != kindNone {
 		return f, nil
+	}
+	if t.now {
+		return nil, errWait
 	}
 	r := c.store.Latest()
 	f := &pairFacts{epochA: ea, epochB: eb}
@@ -315,6 +345,9 @@ func (c *Core) submitPair(t *tx, m *message, admin bool) (outcome, error) {
 	if out, done, err := c.tryPair(t, m, admin); err != nil || done {
 		return out, err
 	}
+	if t.now {
+		return queued, errWait
+	}
 	// The first message: the conversation enters both users' lists, in the same
 	// commit. That changes two versioned lists, so their stripes come first.
 	unlock := c.stripes.lock(userName(m.rec.a), userName(m.rec.b))
@@ -346,8 +379,15 @@ func (c *Core) submitPair(t *tx, m *message, admin bool) (outcome, error) {
 // done is false when it is not and m must still be queued.
 func (c *Core) tryPair(t *tx, m *message, admin bool) (out outcome, done bool, err error) {
 	sh := &c.shards.all[shardIndex(m.conv)]
-	sh.mu.Lock()
+	if !t.now {
+		sh.mu.Lock()
+	} else if !sh.mu.TryLock() {
+		return queued, false, errWait
+	}
 	defer sh.mu.Unlock()
+	if t.now && !sh.ready(m) {
+		return queued, false, errWait
+	}
 	st, err := c.conversationLocked(sh, m.conv)
 	if err != nil {
 		return queued, false, err
@@ -374,7 +414,7 @@ func (c *Core) pairRulesLocked(t *tx, st *convState, m *message, admin bool) (ou
 			return out, err
 		}
 	}
-	f, err := c.factsLocked(st, m)
+	f, err := c.factsLocked(t, st, m)
 	if err != nil {
 		return queued, err
 	}
@@ -425,8 +465,15 @@ func (c *Core) repeatedLocked(t *tx, st *convState, m *message) (outcome, error)
 		t.batch = Batch{Done: t.committed}
 		return joined, c.store.Append(&t.batch)
 	}
+	k := Key{Table: TableMessageID, A: m.conv, B: string(m.key[:])}
+	if t.now {
+		if !c.store.Absent(k) {
+			return queued, errWait
+		}
+		return queued, nil
+	}
 	r := c.store.Latest()
-	b, err := r.Get(Key{Table: TableMessageID, A: m.conv, B: string(m.key[:])})
+	b, err := r.Get(k)
 	if err != nil || b == nil {
 		return queued, err
 	}

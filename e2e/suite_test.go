@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 var (
 	flagSuite       = flag.Int("suite", 20, "users of the SDK's own test program; 0: it is left out")
 	flagSuiteOnline = flag.Float64("suite-online", 0.5, "share of them who write; the others log in afterwards")
+	flagSuiteDir    = flag.String("suite-dir", "", "where the clients' databases go; a memory file system lets 1,000 users take minutes, not hours. Empty: a temporary folder")
 )
 
 // suitePackage is the SDK's published test program, at the version of go.mod.
@@ -56,8 +58,12 @@ func TestOfficialSuite(t *testing.T) {
 	}
 	t.Cleanup(p.kill)
 
-	work := filepath.Join(dir, "work")
-	if err := os.MkdirAll(filepath.Join(work, "data"), 0o700); err != nil {
+	work, err := os.MkdirTemp(cmp.Or(*flagSuiteDir, dir), "suite")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(work)
+	if err := os.Mkdir(filepath.Join(work, "data"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	output, err := os.Create(filepath.Join(dir, "output"))
@@ -65,7 +71,8 @@ func TestOfficialSuite(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer output.Close()
-	cmd := exec.Command(program, suiteFlags(users)...)
+	// A thousand clients are the load, not the server's neighbours: they give way to it.
+	cmd := exec.Command("nice", append([]string{"-n", "10", program}, suiteFlags(users)...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = work, output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread() // the thread that starts the program must outlive it

@@ -19,6 +19,9 @@ type command struct {
 	// handle runs on a worker and returns the answer's Data. A nil handle answers
 	// ErrArgs at once.
 	handle func(c Core, j *job) ([]byte, error)
+	// try, if not nil, is handle without waiting, for the loop itself; done is false
+	// when handle must do it.
+	try func(c Core, from core.Caller, ref core.SessionRef, req *wire.Request) (done bool, err error)
 	// async says that handle's success is answered through the Sink later.
 	async bool
 	// then ends the session after a successful answer.
@@ -34,7 +37,7 @@ const (
 var commands = map[int32]*command{
 	wire.ReqNewestSeq:   {name: "newest_seq", maxData: maxSmall, handle: call(Core.GetMaxSeq)},
 	wire.ReqPullByRange: {name: "pull_by_range", maxData: maxQuery, handle: call(Core.PullMessageBySeqs)},
-	wire.ReqSendMsg:     {name: "send_msg", ordered: true, async: true, handle: sendMsg},
+	wire.ReqSendMsg:     {name: "send_msg", ordered: true, async: true, handle: sendMsg, try: Core.TrySend},
 	wire.ReqSignal:      {name: "signal"}, // voice and video signalling: not part of the open protocol
 	wire.ReqPullBySeqs:  {name: "pull_by_seqs", maxData: maxQuery, handle: call(Core.GetSeqMessage)},
 	wire.ReqMaxReadSeq:  {name: "max_read_seq", maxData: maxQuery, handle: call(Core.GetConversationsHasReadAndMaxSeq)},
@@ -69,11 +72,28 @@ func (l *loop) request(s *session, payload []byte) {
 		l.refuse(s, &req, im.ErrArgs.With("more than %d bytes of data", cmd.maxData))
 	default:
 		l.stats.requests.Add(1)
+		if l.try(s, cmd, &req) {
+			return
+		}
 		if why := l.srv.submit(s, cmd, req); why != drops {
 			l.stats.drops[why].Add(1)
 			l.refuse(s, &req, im.ErrBusy)
 		}
 	}
+}
+
+// try runs a request on the loop when that needs no waiting and nothing that s
+// asked before is still under way. It reports whether the request is done with.
+func (l *loop) try(s *session, cmd *command, req *wire.Request) bool {
+	if cmd.try == nil || !s.idle() || l.srv.draining.Load() {
+		return false
+	}
+	from := s.caller(req)
+	done, err := l.srv.tried(cmd, from, s.ref(), req)
+	if err != nil {
+		l.refuse(s, req, l.srv.failed(cmd, from, err))
+	}
+	return done
 }
 
 // refuse answers a request on the loop.

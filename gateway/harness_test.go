@@ -38,7 +38,8 @@ type fakeCore struct {
 	online  map[uint64]core.SessionRef
 	opened  int
 	closed  int
-	sent    []string // MsgIncr of each Send, in order
+	sent    []string                                                                     // MsgIncr of each Send, in order
+	try     func(from core.Caller, ref core.SessionRef, req *wire.Request) (bool, error) // TrySend; nil: never done
 	send    func(from core.Caller, ref core.SessionRef, req *wire.Request) error
 	answers func(req *sdkws.GetMaxSeqReq) (*sdkws.GetMaxSeqResp, error)
 }
@@ -85,6 +86,16 @@ func (c *fakeCore) Send(from core.Caller, ref core.SessionRef, req *wire.Request
 	}
 	c.ack(ref, req)
 	return nil
+}
+
+func (c *fakeCore) TrySend(from core.Caller, ref core.SessionRef, req *wire.Request) (bool, error) {
+	c.mu.Lock()
+	try := c.try
+	c.mu.Unlock()
+	if try == nil {
+		return false, nil
+	}
+	return try(from, ref, req)
 }
 
 func (c *fakeCore) ack(ref core.SessionRef, req *wire.Request) {

@@ -26,6 +26,8 @@ type Core interface {
 	// Send returns nil when the answer will come through the Sink, else the error
 	// to answer with. It may keep req.
 	Send(from core.Caller, ref core.SessionRef, req *wire.Request) error
+	// TrySend is Send for an event loop: done is false when Send must do it.
+	TrySend(from core.Caller, ref core.SessionRef, req *wire.Request) (done bool, err error)
 	SetBackground(from core.Caller, ref core.SessionRef, req *sdkws.SetAppBackgroundStatusReq) error
 	Subscribe(from core.Caller, ref core.SessionRef, req *sdkws.SubUserOnlineStatus) (*sdkws.SubUserOnlineStatusTips, error)
 	Logout(from core.Caller, ref core.SessionRef, req *push.DelUserPushTokenReq) error

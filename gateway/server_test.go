@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,10 +165,26 @@ func TestFragmentedRequest(t *testing.T) {
 }
 
 // TestOrder sends bursts from several sessions and wants their sends handled, and
-// their answers received, in order.
+// their answers received, in order, though the loop decides some itself and lanes
+// the others, slower.
 func TestOrder(t *testing.T) {
 	const clients, burst = 4, 100
-	s, _ := serve(t, Options{Lanes: 3})
+	s, fake := serve(t, Options{Lanes: 3})
+	var decided atomic.Int64
+	fake.mu.Lock()
+	fake.try = func(from core.Caller, ref core.SessionRef, req *wire.Request) (bool, error) {
+		if decided.Add(1)%5 == 0 {
+			return false, nil
+		}
+		fake.ack(ref, req)
+		return true, nil
+	}
+	fake.send = func(from core.Caller, ref core.SessionRef, req *wire.Request) error {
+		time.Sleep(50 * time.Microsecond)
+		fake.ack(ref, req)
+		return nil
+	}
+	fake.mu.Unlock()
 	done := make(chan error, clients)
 	for i := range clients {
 		c := join(t, s, fmt.Sprint("user", i), 1, "&compression=gzip")
@@ -190,6 +207,42 @@ func TestOrder(t *testing.T) {
 	for range clients {
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// What TrySend says is answered on the loop, its panic too, and the session lives on.
+func TestTry(t *testing.T) {
+	s, fake := serve(t, Options{})
+	fake.mu.Lock()
+	fake.try = func(_ core.Caller, ref core.SessionRef, req *wire.Request) (bool, error) {
+		switch string(req.Data) {
+		case "refuse":
+			return true, im.ErrBlockedByPeer
+		case "panic":
+			panic("a bug on the loop")
+		case "lane":
+			return false, nil
+		}
+		fake.ack(ref, req)
+		return true, nil
+	}
+	fake.mu.Unlock()
+	c := join(t, s, "u", 1, "")
+	for _, tc := range []struct {
+		data string
+		code int
+		sent int // requests that came to Send
+	}{
+		{"refuse", im.ErrBlockedByPeer.Code, 0}, {"panic", im.ErrInternal.Code, 0}, {"take", 0, 0}, {"lane", 0, 1}, {"take", 0, 1},
+	} {
+		incr := c.request(wire.ReqSendMsg, []byte(tc.data))
+		r := c.response()
+		fake.mu.Lock()
+		sent := len(fake.sent)
+		fake.mu.Unlock()
+		if string(r.MsgIncr) != incr || r.ErrCode != tc.code || sent != tc.sent {
+			t.Errorf("%s: code %d, %d sent on lanes; want %d, %d", tc.data, r.ErrCode, sent, tc.code, tc.sent)
 		}
 	}
 }

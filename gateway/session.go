@@ -59,6 +59,14 @@ func (s *session) ref() core.SessionRef {
 	return core.SessionRef{ID: s.id, Platform: uint8(s.platform), Variant: s.variant, Token: s.token}
 }
 
+// caller is who asks with req.
+func (s *session) caller(req *wire.Request) core.Caller {
+	return core.Caller{UserID: s.userID, Platform: s.platform, Admin: s.admin, OperationID: string(req.OperationID)}
+}
+
+// idle reports that no request is under way. Loop only.
+func (s *session) idle() bool { return uint32(s.flight.Load()) == 0 }
+
 // enter counts one more request under way unless there are max already. Loop only.
 func (s *session) enter(max int) bool {
 	if uint32(s.flight.Load()) >= uint32(max) {

@@ -32,8 +32,7 @@ func (s *Server) submit(from *session, cmd *command, req wire.Request) drop {
 	if !from.enter(s.opt.SessionRequests) {
 		return dropSession
 	}
-	j := &job{cmd: cmd, s: from, ref: from.ref(), req: req, size: int64(len(req.Data)) + frameCost}
-	j.caller = core.Caller{UserID: from.userID, Platform: from.platform, Admin: from.admin, OperationID: string(req.OperationID)}
+	j := &job{cmd: cmd, s: from, ref: from.ref(), caller: from.caller(&req), req: req, size: int64(len(req.Data)) + frameCost}
 	s.inFlight.Add(1)
 	queue, full := s.reads, dropReadsFull
 	if cmd.ordered {
@@ -99,21 +98,41 @@ func (s *Server) do(j *job) {
 func (s *Server) handle(j *job) (data []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("gateway: panic in request", "command", j.cmd.name, "user", j.caller.UserID,
-				"operationID", j.caller.OperationID, "panic", p, "stack", string(debug.Stack()))
-			err = im.ErrInternal
+			err = s.panicked(j.cmd, j.caller, p)
 		}
 	}()
 	return j.cmd.handle(s.core, j)
 }
 
-// failure is the answer to err, logged: unknown causes as errors.
+// tried is handle for command.try.
+func (s *Server) tried(cmd *command, from core.Caller, ref core.SessionRef, req *wire.Request) (done bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			done, err = true, s.panicked(cmd, from, p)
+		}
+	}()
+	return cmd.try(s.core, from, ref, req)
+}
+
+// panicked logs what a request's goroutine recovered, and returns its answer.
+func (s *Server) panicked(cmd *command, from core.Caller, p any) error {
+	s.log.Error("gateway: panic in request", "command", cmd.name, "user", from.UserID,
+		"operationID", from.OperationID, "panic", p, "stack", string(debug.Stack()))
+	return im.ErrInternal
+}
+
+// failure is the answer to err.
 func (s *Server) failure(j *job, err error) *wire.Response {
+	return errorResponse(&j.req, s.failed(j.cmd, j.caller, err))
+}
+
+// failed logs err, unknown causes as errors, and returns what is answered.
+func (s *Server) failed(cmd *command, from core.Caller, err error) *im.Error {
 	e, known := classify(err)
 	log := s.log.Debug
 	if !known {
 		log = s.log.Error
 	}
-	log("gateway: request failed", "command", j.cmd.name, "user", j.caller.UserID, "operationID", j.caller.OperationID, "error", err)
-	return errorResponse(&j.req, e)
+	log("gateway: request failed", "command", cmd.name, "user", from.UserID, "operationID", from.OperationID, "error", err)
+	return e
 }

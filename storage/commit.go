@@ -41,6 +41,11 @@ func (g *group) full() bool {
 	return len(g.dones) >= groupBatchesMax || g.batch.Len() >= groupBytesMax
 }
 
+// crowded reports whether g is half full.
+func (g *group) crowded() bool {
+	return len(g.dones) >= groupBatchesMax/2 || g.batch.Len() >= groupBytesMax/2
+}
+
 // add appends b. It returns scratch, grown if need be.
 func (g *group) add(b *core.Batch, scratch []byte) ([]byte, error) {
 	for i := range b.Ops {
@@ -133,6 +138,7 @@ func (s *Store) take() *group {
 		return nil
 	}
 	s.committing, s.open, s.spare = s.open, s.spare, nil
+	s.crowded.Store(false)
 	s.room.Broadcast()
 	return s.committing
 }

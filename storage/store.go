@@ -68,6 +68,7 @@ type Store struct {
 	running atomic.Bool // from the end of Open to the end of Close: failures count
 	stalls  atomic.Uint64
 	corrupt atomic.Uint64
+	crowded atomic.Bool // written under mu: open.crowded()
 
 	// completing is held while Done functions are called, by the committer or by
 	// fail. Whoever holds it may take mu.
@@ -149,7 +150,7 @@ func (s *Store) Append(b *core.Batch) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.err == nil && !s.closing && s.open.full() {
+	for s.err == nil && !s.closing && !b.Now && s.open.full() {
 		s.counts.AppendWaits++
 		s.room.Wait()
 	}
@@ -164,8 +165,17 @@ func (s *Store) Append(b *core.Batch) error {
 	}
 	var err error
 	s.scratch, err = s.open.add(b, s.scratch)
+	if s.open.crowded() && !s.crowded.Load() {
+		s.crowded.Store(true)
+	}
 	return err
 }
+
+// Crowded implements core.Store.
+func (s *Store) Crowded() bool { return s.crowded.Load() }
+
+// Absent implements core.Store.
+func (s *Store) Absent(k core.Key) bool { return known(k.Table) && s.filter.excludes(&k) }
 
 // Close lets the queue drain (each batch appended gets its Done), waits a short
 // while for views to be released, then closes the files. If an error has stopped the
