@@ -43,9 +43,7 @@ func (t *talk) makeReady() {
 func (t *talk) send() {
 	req := t.ready[0]
 	t.ready = t.ready[1:]
-	if err := t.core.Send(core.Caller{UserID: name(0), Platform: im.PlatformIOS}, t.ref, req); err != nil {
-		t.tb.Fatal(err)
-	}
+	t.server.send(t.tb, core.Caller{UserID: name(0), Platform: im.PlatformIOS}, t.ref, req)
 }
 
 // sendAll makes messages ready and sends them, and returns when they were delivered.

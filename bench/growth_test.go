@@ -79,10 +79,17 @@ func (g *growth) report(t *testing.T, format string, a ...any) {
 	t.Logf("%9d messages: "+format, append([]any{g.total}, a...)...)
 }
 
-// users are the two of a conversation.
+// growthPair are the two of a conversation.
 func growthPair(conv int) (from, to string) {
 	u := conv / growthPeers
 	return name(u), name((u + 1 + conv%growthPeers) % growthUsers)
+}
+
+// used picks a conversation that has messages.
+func (g *growth) used() (conv int) {
+	for conv = g.rnd.IntN(len(g.sent)); g.sent[conv] == 0; conv = g.rnd.IntN(len(g.sent)) {
+	}
+	return conv
 }
 
 // send stores n messages in random conversations.
@@ -95,9 +102,7 @@ func (g *growth) send(s *server, n int64) {
 		from, to := growthPair(conv)
 		req := request(g.t, from, to, "", fmt.Sprintf("%032d", g.total))
 		ref := core.SessionRef{ID: 1, Platform: uint8(im.PlatformIOS)}
-		if err := s.core.Send(core.Caller{UserID: from, Platform: im.PlatformIOS}, ref, req); err != nil {
-			g.t.Fatal(err)
-		}
+		s.send(g.t, core.Caller{UserID: from, Platform: im.PlatformIOS}, ref, req)
 		g.sent[conv]++
 		g.total++
 	}
@@ -127,7 +132,7 @@ func (g *growth) look(t *testing.T, dir string) {
 		g.report(t, "%s: p50 %v, p99 %v, %.0f µs of CPU", what, took[len(took)/2].Round(time.Microsecond), took[len(took)*99/100].Round(time.Microsecond), each)
 	}
 	probe("last 100 of a conversation", func() {
-		conv := g.rnd.IntN(len(g.sent))
+		conv := g.used()
 		from, to := growthPair(conv)
 		id, end := im.SingleID(from, to), g.sent[conv]
 		r, err := s.core.PullMessageBySeqs(core.Caller{UserID: to}, &sdkws.PullMessageBySeqsReq{
@@ -138,7 +143,7 @@ func (g *growth) look(t *testing.T, dir string) {
 		}
 	})
 	probe("a login's questions", func() {
-		user := name(g.rnd.IntN(growthUsers))
+		user, _ := growthPair(g.used())
 		from := core.Caller{UserID: user}
 		seqs, err := s.core.GetMaxSeq(from, &sdkws.GetMaxSeqReq{UserID: user})
 		if err != nil {

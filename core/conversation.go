@@ -175,15 +175,24 @@ func (c *Core) conversationLocked(sh *shard, conv string) (*convState, error) {
 	return st, nil
 }
 
-// ready reports whether the state of m's conversation is in memory, and with it its
-// sender's read position: then placing m reads nothing. The caller holds sh's lock.
-func (sh *shard) ready(m *message) bool {
-	st := sh.states[m.conv]
-	if st == nil {
+// enter locks sh for a decision about m. For one that must not wait it reports false,
+// with sh as it was, unless sh is free and the state of m's conversation is in memory,
+// with its sender's read position: then placing m reads nothing.
+func (sh *shard) enter(t *tx, m *message) bool {
+	if !t.now {
+		sh.mu.Lock()
+		return true
+	}
+	if !sh.mu.TryLock() {
 		return false
 	}
-	_, read := st.reads[m.sender]
-	return read
+	if st := sh.states[m.conv]; st != nil {
+		if _, read := st.reads[m.sender]; read {
+			return true
+		}
+	}
+	sh.mu.Unlock()
+	return false
 }
 
 // evictLocked makes room for one more state. Victims are random among those

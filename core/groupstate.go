@@ -320,8 +320,13 @@ func (g *groupState) mayWrite(user string, admin bool, now int64) error {
 // submitGroup is submit for a group's chat.
 func (c *Core) submitGroup(t *tx, m *message, admin bool) (outcome, error) {
 	sh := &c.shards.all[shardIndex(m.conv)]
-	sh.mu.Lock()
+	if !sh.enter(t, m) {
+		return queued, errWait
+	}
 	defer sh.mu.Unlock()
+	if t.now && c.loadedGroup(m.toGroup) == nil {
+		return queued, errWait
+	}
 	g, err := c.groupState(m.toGroup)
 	if err != nil {
 		return queued, err

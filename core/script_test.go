@@ -424,8 +424,11 @@ func (s *script) send(w []string, opt map[string]string) []string {
 		return ok(err)
 	}
 	ref := s.sessions[w[1]]
-	err = s.core.Send(as(from), ref, &wire.Request{
-		ReqIdentifier: wire.ReqSendMsg, MsgIncr: []byte("1"), OperationID: []byte("op"), SendID: []byte(from), Data: b})
+	req := &wire.Request{ReqIdentifier: wire.ReqSendMsg, MsgIncr: []byte("1"), OperationID: []byte("op"), SendID: []byte(from), Data: b}
+	done, err := s.core.TrySend(as(from), ref, req)
+	if !done {
+		err = s.core.Send(as(from), ref, req)
+	}
 	if err != nil {
 		return ok(err)
 	}

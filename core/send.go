@@ -81,9 +81,6 @@ func (c *Core) sendFrom(from Caller, ref SessionRef, req *wire.Request, now bool
 	s.reply = reply{ref: ref, msgIncr: req.MsgIncr, operationID: req.OperationID}
 	m.reply = &s.reply
 	m.size = int64(len(m.body)) + messageOverhead
-	if now && m.head.SessionType == im.GroupChat {
-		return errWait // a group's state may have to be read
-	}
 	if !c.inFlight.try(m.size) {
 		c.stats.busy.Add(1)
 		return im.ErrBusy.With("too many messages in flight")
@@ -379,15 +376,10 @@ func (c *Core) submitPair(t *tx, m *message, admin bool) (outcome, error) {
 // done is false when it is not and m must still be queued.
 func (c *Core) tryPair(t *tx, m *message, admin bool) (out outcome, done bool, err error) {
 	sh := &c.shards.all[shardIndex(m.conv)]
-	if !t.now {
-		sh.mu.Lock()
-	} else if !sh.mu.TryLock() {
+	if !sh.enter(t, m) {
 		return queued, false, errWait
 	}
 	defer sh.mu.Unlock()
-	if t.now && !sh.ready(m) {
-		return queued, false, errWait
-	}
 	st, err := c.conversationLocked(sh, m.conv)
 	if err != nil {
 		return queued, false, err

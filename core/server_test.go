@@ -162,13 +162,17 @@ func text(from, to string, inGroup bool, id string) *sdkws.MsgData {
 	return d
 }
 
-// send sends d from a session; the answer comes under incr.
+// send sends d from a session, as its event loop does; the answer comes under incr.
 func (s *server) send(ref core.SessionRef, d *sdkws.MsgData, incr string) error {
 	b, err := proto.Marshal(d)
 	if err != nil {
 		return err
 	}
-	return s.Send(caller(d.SendID), ref, &wire.Request{ReqIdentifier: wire.ReqSendMsg, MsgIncr: []byte(incr), Data: b})
+	req := &wire.Request{ReqIdentifier: wire.ReqSendMsg, MsgIncr: []byte(incr), Data: b}
+	if done, err := s.TrySend(caller(d.SendID), ref, req); done {
+		return err
+	}
+	return s.Send(caller(d.SendID), ref, req)
 }
 
 // history pulls all of a conversation, in steps.

@@ -60,8 +60,6 @@ func TestTrySend(t *testing.T) {
 	}
 	expect("a sender whose read position is not in memory", &sdkws.MsgData{SendID: "b", RecvID: "a", ClientMsgID: "4"}, false, nil)
 	expect("a resend of a durable message", chat("3"), false, nil)
-	expect("a group", &sdkws.MsgData{SendID: "a", GroupID: "g", SessionType: im.GroupChat, ClientMsgID: "5"}, false, nil)
-	expect("a bad message", &sdkws.MsgData{SendID: "a", RecvID: "b"}, true, im.ErrArgs)
 
 	sh := &c.shards.all[shardIndex("si_a_b")]
 	sh.mu.Lock()
@@ -95,4 +93,19 @@ func TestTrySend(t *testing.T) {
 		t.Errorf("blocked: %v", err)
 	}
 	expect("rules that are known", chat("8"), true, im.ErrBlockedByPeer)
+
+	makeGroup(t, c, "g", "a", "b") // itself a message of a's
+	inGroup := func(id string) *sdkws.MsgData {
+		return &sdkws.MsgData{SendID: "a", GroupID: "g", SessionType: im.GroupChat, ClientMsgID: id}
+	}
+	expect("a group in use", inGroup("1"), true, nil)
+	expect("a resend of a group's durable message", inGroup("1"), false, nil)
+	c.groups.mu.Lock()
+	delete(c.groups.byID, "g")
+	c.groups.mu.Unlock()
+	expect("a group that is not in memory", inGroup("3"), false, nil)
+	if err := sendAs(c, inGroup("3")); err != nil {
+		t.Fatal(err)
+	}
+	expect("a group that was read", inGroup("4"), true, nil)
 }

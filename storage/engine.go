@@ -57,8 +57,9 @@ func engineOptions(o *Options) *pebble.Options {
 		CompactionConcurrencyRange: func() (lower, upper int) {
 			return 1, max(2, runtime.GOMAXPROCS(0)/2)
 		},
-		LBaseMaxBytes: 256 << 20,
-		BytesPerSync:  1 << 20,
+		LBaseMaxBytes:           256 << 20,
+		BytesPerSync:            1 << 20,
+		BlockPropertyCollectors: []func() pebble.BlockPropertyCollector{newGiveWay},
 	}
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
