@@ -18,6 +18,7 @@ import (
 var (
 	flagSuite       = flag.Int("suite", 20, "users of the SDK's own test program; 0: it is left out")
 	flagSuiteOnline = flag.Float64("suite-online", 0.5, "share of them who write; the others log in afterwards")
+	flagSuiteSuper  = flag.Int("suite-super", 0, "users who are everybody's friends; 0: a twentieth of all")
 	flagSuiteDir    = flag.String("suite-dir", "", "where the clients' databases go; a memory file system lets 1,000 users take minutes, not hours. Empty: a temporary folder")
 )
 
@@ -101,12 +102,12 @@ func TestOfficialSuite(t *testing.T) {
 func suiteFlags(users int) []string {
 	flags := map[string]int{
 		"u":   users,
-		"su":  max(2, users/20), // users with all the others as friends
-		"lg":  2,                // groups of all
-		"cg":  2,                // groups that each online user makes
-		"cgm": min(10, users/2), // their members
-		"sm":  1,                // messages to each friend, 0.5 s apart
-		"gm":  2,                // messages to each group of one's own and to those of all
+		"su":  cmp.Or(*flagSuiteSuper, max(2, users/20)), // users with all the others as friends
+		"lg":  2,                                         // groups of all
+		"cg":  2,                                         // groups that each online user makes
+		"cgm": min(10, users/2),                          // their members
+		"sm":  1,                                         // messages to each friend, 0.5 s apart
+		"gm":  2,                                         // messages to each group of one's own and to those of all
 	}
 	out := []string{"-test", "-lgr", fmt.Sprint(*flagSuiteOnline), "-reg", "-imf", "-crg", "-sem", "-ckgn", "-ckcon", "-ckmsn", "-ckuni"}
 	for name, n := range flags {
