@@ -26,10 +26,12 @@ func (s *Store) openEngine(o *Options) error {
 		return fmt.Errorf("data folder %s is in use by another gannet process: %w", o.Dir, err)
 	}
 	options := engineOptions(o)
+	s.memTableBytes = options.MemTableSize
 	options.FS = logFS{o.FS, s}
 	options.Lock = lock
 	options.Logger = engineLogger{s}
 	options.EventListener = s.listener()
+	options.BlockPropertyCollectors = []func() pebble.BlockPropertyCollector{s.newGiveWay}
 	db, err := pebble.Open(o.Dir, options)
 	if err != nil {
 		return errors.Join(fmt.Errorf("open data folder %s: %w", o.Dir, err), lock.Close())
@@ -57,9 +59,8 @@ func engineOptions(o *Options) *pebble.Options {
 		CompactionConcurrencyRange: func() (lower, upper int) {
 			return 1, max(2, runtime.GOMAXPROCS(0)/2)
 		},
-		LBaseMaxBytes:           256 << 20,
-		BytesPerSync:            1 << 20,
-		BlockPropertyCollectors: []func() pebble.BlockPropertyCollector{newGiveWay},
+		LBaseMaxBytes: 256 << 20,
+		BytesPerSync:  1 << 20,
 	}
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)

@@ -64,11 +64,16 @@ type Store struct {
 	idle      chan struct{} // closed when the last view is gone
 	closeWait time.Duration
 
+	memTableBytes uint64
+
 	// Atomic.
 	running atomic.Bool // from the end of Open to the end of Close: failures count
 	stalls  atomic.Uint64
 	corrupt atomic.Uint64
 	crowded atomic.Bool // written under mu: open.crowded()
+
+	behind     atomic.Bool  // isBehind, as of behindLook
+	behindLook atomic.Int64 // UnixNano
 
 	// completing is held while Done functions are called, by the committer or by
 	// fail. Whoever holds it may take mu.
