@@ -177,7 +177,7 @@ func TestFriendLife(t *testing.T) {
 	b.do("new name", b.sdk.User().SetSelfInfo(b.ctx(), nameOf("bee")))
 	e.hears("OnFriendInfoChanged", []string{field("userID", b.user), field("nickname", "bee")}, a, a2)
 
-	a.do("block", a.sdk.Relation().AddBlack(a.ctx(), b.user, ""))
+	a.block(b.user)
 	e.hears("OnBlackAdded", []string{field("userID", b.user)}, a, a2)
 	a.do("unblock", a.sdk.Relation().RemoveBlack(a.ctx(), b.user))
 	e.hears("OnBlackDeleted", []string{field("userID", b.user)}, a, a2)
