@@ -324,12 +324,15 @@ func (c *Core) submitGroup(t *tx, m *message, admin bool) (outcome, error) {
 		return queued, errWait
 	}
 	defer sh.mu.Unlock()
-	if t.now && c.loadedGroup(m.toGroup) == nil {
+	g := c.loadedGroup(m.toGroup)
+	if g == nil && t.now {
 		return queued, errWait
 	}
-	g, err := c.groupState(m.toGroup)
-	if err != nil {
-		return queued, err
+	var err error
+	if g == nil {
+		if g, err = c.groupState(m.toGroup); err != nil {
+			return queued, err
+		}
 	}
 	if g == nil {
 		return queued, im.ErrGroupIDNotFound.With("no such group")

@@ -93,7 +93,7 @@ type Store interface {
 	// queue is full, unless b.Now is set. After a write error or
 	// Close it returns the error and never calls Done.
 	Append(b *Batch) error
-	// Crowded reports that the queue is more than half full: then an event loop leaves
+	// Crowded reports that the queue is half full or fuller: then an event loop leaves
 	// deciding to those who may wait for room. It never waits.
 	Crowded() bool
 	// Absent reports that k is certainly in no view and not queued; it knows that of
