@@ -38,7 +38,7 @@ func BenchmarkFloor(b *testing.B) {
 	})
 	// The two records of a message, 64 messages in a synced batch.
 	b.Run("pebble", func(b *testing.B) {
-		db, err := pebble.Open(b.TempDir(), &pebble.Options{MemTableSize: 64 << 20, FormatMajorVersion: pebble.FormatValueSeparation, Logger: mute{}})
+		db, err := pebble.Open(b.TempDir(), floorOptions())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -74,6 +74,11 @@ func BenchmarkFloor(b *testing.B) {
 			}
 		})
 	})
+	for _, load := range []struct{ pairs, outstanding, each int }{{1, 1, 1}, {200, 1, 10}, {200, 8, 30}, {200, 32, 60}} {
+		b.Run(fmt.Sprintf("server/%dx%d", load.pairs, load.outstanding), func(b *testing.B) {
+			floorServed(b, load.pairs, load.outstanding, load.each)
+		})
+	}
 	b.Run("HS256", func(b *testing.B) {
 		claims := jwt.MapClaims{"UserID": "1000000001", "PlatformID": 1, "exp": time.Now().Add(time.Hour).Unix()}
 		text, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte("key"))
@@ -86,6 +91,13 @@ func BenchmarkFloor(b *testing.B) {
 			}
 		})
 	})
+}
+
+func floorOptions() *pebble.Options {
+	return &pebble.Options{
+		MemTableSize: 64 << 20, MemTableStopWritesThreshold: 4, L0StopWritesThreshold: 32,
+		FormatMajorVersion: pebble.FormatValueSeparation, Logger: mute{},
+	}
 }
 
 // timed runs f b.N times, each of which does each units, and reports CPU per unit.
