@@ -26,18 +26,19 @@ import (
 
 // floorServer is the least server that gannet's libraries allow: it takes a frame of
 // a known size from a socket, writes the two records of a message into a batch, syncs
-// it, and writes an answer to the sender and a push to the receiver, one write per
+// it, and writes an answer to the sender and a push to each receiver, one write per
 // socket and round. It knows no users, rules, encodings or repeats. What it gives on
 // one core is what gannet cannot exceed in the same minutes.
 type floorServer struct {
 	gnet.BuiltinEventEngine
 	size         int // of a request
+	receivers    int // of a sender
 	answer, push []byte
 	db           *pebble.DB
 	listening    chan struct{}
 
 	// The loop's.
-	last *floorPeer // the sender whose receiver connects next
+	last *floorPeer // the sender whose receivers connect next
 
 	mu   sync.Mutex
 	cond sync.Cond
@@ -46,12 +47,13 @@ type floorServer struct {
 }
 
 type floorPeer struct {
-	conn     gnet.Conn
-	receiver *floorPeer
-	frames   []byte // what it is sent, many times over
-	size     int
-	owed     int // of those, in this round
+	conn   gnet.Conn
+	to     []*floorPeer // a sender's receivers
+	frames []byte       // what it is sent, floorFrames times over
+	owed   int          // of those, in this round
 }
+
+const floorFrames = 256
 
 // floorRound is what one sync makes durable.
 type floorRound struct {
@@ -89,16 +91,18 @@ func TestMain(m *testing.M) {
 // serveFloor ends with its standard input.
 func serveFloor(args string) error {
 	var addr, dir string
-	var size, answer, push, record int
-	if _, err := fmt.Sscan(args, &addr, &dir, &size, &answer, &push, &record); err != nil {
+	var receivers, size, answer, push, record int
+	if _, err := fmt.Sscan(args, &addr, &dir, &receivers, &size, &answer, &push, &record); err != nil {
 		return err
 	}
 	db, err := pebble.Open(dir, floorOptions())
 	if err != nil {
 		return err
 	}
-	const frames = 256 // that one write can hold
-	s := &floorServer{size: size, answer: make([]byte, frames*answer), push: make([]byte, frames*push), db: db, listening: make(chan struct{})}
+	s := &floorServer{
+		size: size, receivers: receivers, db: db, listening: make(chan struct{}),
+		answer: make([]byte, floorFrames*answer), push: make([]byte, floorFrames*push),
+	}
 	s.cond.L = &s.mu
 	s.open.batch = db.NewBatch()
 	go s.commit(make([]byte, record))
@@ -119,16 +123,15 @@ func (s *floorServer) OnBoot(gnet.Engine) gnet.Action {
 	return gnet.None
 }
 
-// OnOpen pairs connections in the order they come.
+// OnOpen takes a sender, then its receivers, then the next sender.
 func (s *floorServer) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
-	p := &floorPeer{conn: c}
-	if s.last == nil {
-		p.frames, p.size, s.last = s.answer, len(s.answer)/256, p
-	} else {
-		p.frames, p.size = s.push, len(s.push)/256
-		s.last.receiver, s.last = p, nil
-	}
+	p := &floorPeer{conn: c, frames: s.push}
 	c.SetContext(p)
+	if s.last == nil || len(s.last.to) == s.receivers {
+		p.frames, s.last = s.answer, p
+	} else {
+		s.last.to = append(s.last.to, p)
+	}
 	return nil, gnet.None
 }
 
@@ -180,52 +183,58 @@ func (s *floorServer) commit(record []byte) {
 func answerRound(from []*floorPeer) {
 	for _, p := range from {
 		p.owed++
-		p.receiver.owed++
+		for _, to := range p.to {
+			to.owed++
+		}
 	}
 	for _, p := range from {
-		for _, to := range [...]*floorPeer{p, p.receiver} {
-			if to.owed > 0 {
-				_, _ = to.conn.Write(to.frames[:to.owed*to.size])
-				to.owed = 0
-			}
+		p.write()
+		for _, to := range p.to {
+			to.write()
 		}
 	}
 }
 
-// floorServed is the machine's price of n messages over that server, by so many pairs
-// with so many messages outstanding each: the server on core 0, this thread on core 1.
-func floorServed(b *testing.B, pairs, outstanding, each int) {
+func (p *floorPeer) write() {
+	if p.owed > 0 {
+		_, _ = p.conn.Write(p.frames[:p.owed*len(p.frames)/floorFrames])
+		p.owed = 0
+	}
+}
+
+// floorLoad is what clients do to that server: each sender keeps so many messages
+// outstanding.
+type floorLoad struct{ senders, receivers, outstanding int }
+
+func (l floorLoad) String() string {
+	if l.receivers == 1 {
+		return fmt.Sprintf("pairs/%dx%d", l.senders, l.outstanding)
+	}
+	return fmt.Sprintf("group/%dx%d", l.receivers, l.outstanding)
+}
+
+// run sends b.N*each messages, with the server on core 0 and the clients, one thread,
+// on core 1.
+func (l floorLoad) run(b *testing.B, each int) {
 	if runtime.NumCPU() < 2 {
 		b.Skip("needs a core for either end")
 	}
 	sizes := floorSizes(b)
 	addr := freeAddr(b)
-	pid := startFloor(b, addr, sizes)
-
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var was unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &was); err != nil {
-		b.Fatal(err)
-	}
-	pin(b, 1)
-	defer func() {
-		if err := unix.SchedSetaffinity(0, &was); err != nil {
-			b.Error(err)
-		}
-	}()
-	c := newFloorClient(b, addr, sizes, pairs)
-	c.run(b, outstanding, pairs*outstanding) // what the first messages cost is not the question
+	pid := startFloor(b, addr, l.receivers, sizes)
+	defer pin(b, 1)()
+	c := newFloorClient(b, addr, l, sizes)
+	c.run(b, l.senders*l.outstanding) // what the first messages cost is not the question
+	n := max(b.N*each, l.senders*l.outstanding)
 	from := cpuOf(b, pid)
 	b.ResetTimer()
-	took := c.run(b, outstanding, max(b.N*each, pairs*outstanding))
+	took := c.run(b, n)
 	b.StopTimer()
-	n := float64(max(b.N*each, pairs*outstanding))
-	b.ReportMetric(float64(cpuOf(b, pid)-from)/n, "cpu-ns/msg")
-	b.ReportMetric(n/took.Seconds(), "msg/s")
 	slices.Sort(c.waits)
-	b.ReportMetric(float64(c.waits[len(c.waits)/2].Microseconds()), "p50-µs")
-	b.ReportMetric(float64(c.waits[len(c.waits)*99/100].Microseconds()), "p99-µs")
+	b.ReportMetric(float64(cpuOf(b, pid)-from)/float64(n), "cpu-ns/unit")
+	b.ReportMetric(float64(n)/took.Seconds(), "msg/s")
+	b.ReportMetric(float64(c.waits[n/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(c.waits[n*99/100].Microseconds()), "p99-µs")
 }
 
 func freeAddr(tb testing.TB) string {
@@ -238,10 +247,13 @@ func freeAddr(tb testing.TB) string {
 }
 
 // startFloor starts the server on core 0 and returns its process ID.
-func startFloor(b *testing.B, addr string, sizes [4]int) int {
+func startFloor(b *testing.B, addr string, receivers int, sizes [4]int) int {
+	args := fmt.Sprint(addr, " ", b.TempDir(), " ", receivers)
+	for _, n := range sizes {
+		args += fmt.Sprint(" ", n)
+	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400",
-		floorEnv+"="+fmt.Sprint(addr, " ", b.TempDir(), " ", sizes[0], " ", sizes[1], " ", sizes[2], " ", sizes[3]))
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400", floorEnv+"="+args)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -251,18 +263,9 @@ func startFloor(b *testing.B, addr string, sizes [4]int) int {
 	if err != nil {
 		b.Fatal(err)
 	}
-	// A child has the affinity of the thread that starts it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var was unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &was); err != nil {
-		b.Fatal(err)
-	}
-	pin(b, 0)
+	unpin := pin(b, 0) // a child has the affinity of the thread that starts it
 	err = cmd.Start()
-	if err := unix.SchedSetaffinity(0, &was); err != nil {
-		b.Error(err)
-	}
+	unpin()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -279,11 +282,22 @@ func startFloor(b *testing.B, addr string, sizes [4]int) int {
 	return cmd.Process.Pid
 }
 
-func pin(tb testing.TB, core int) {
-	var set unix.CPUSet
+// pin keeps the goroutine on a thread on core until unpin.
+func pin(b *testing.B, core int) (unpin func()) {
+	runtime.LockOSThread()
+	var was, set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &was); err != nil {
+		b.Fatal(err)
+	}
 	set.Set(core)
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
-		tb.Fatal(err)
+		b.Fatal(err)
+	}
+	return func() {
+		if err := unix.SchedSetaffinity(0, &was); err != nil {
+			b.Error(err)
+		}
+		runtime.UnlockOSThread()
 	}
 }
 
@@ -303,25 +317,32 @@ func cpuOf(tb testing.TB, pid int) time.Duration {
 
 // floorClient is all clients of that server, in one thread.
 type floorClient struct {
-	sizes    [4]int
-	poll     int
-	conns    []int // sockets by place; senders even, their receivers odd
-	got      []int // bytes beyond the last whole frame
-	sent     [][]time.Time
-	in, out  []byte
-	waits    []time.Duration // from a message's write to its answer
-	answered int
-	pushed   int
+	load   floorLoad
+	sizes  [4]int
+	poll   int
+	peers  []floorEnd // in the server's order
+	in     []byte
+	frames []byte // requests
+	// Of one run.
+	waits  []time.Duration // from a message's write to its answer
+	left   int             // messages to send
+	pushes int             // to come
 }
 
-func newFloorClient(b *testing.B, addr string, sizes [4]int, pairs int) *floorClient {
+type floorEnd struct {
+	fd   int
+	part int         // bytes received beyond the last whole frame
+	sent []time.Time // of a sender's messages without an answer
+}
+
+func newFloorClient(b *testing.B, addr string, l floorLoad, sizes [4]int) *floorClient {
 	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := &floorClient{sizes: sizes, poll: poll, got: make([]int, 2*pairs), sent: make([][]time.Time, 2*pairs), in: make([]byte, 1<<20), out: make([]byte, 64*sizes[0])}
 	b.Cleanup(func() { unix.Close(poll) })
-	for i := range 2 * pairs {
+	c := &floorClient{load: l, sizes: sizes, poll: poll, in: make([]byte, 1<<20), frames: make([]byte, 64*sizes[0])}
+	for i := range l.senders * (1 + l.receivers) {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			b.Fatal(err)
@@ -339,71 +360,69 @@ func newFloorClient(b *testing.B, addr string, sizes [4]int, pairs int) *floorCl
 		if err := unix.EpollCtl(poll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)}); err != nil {
 			b.Fatal(err)
 		}
-		c.conns = append(c.conns, fd)
+		c.peers = append(c.peers, floorEnd{fd: fd})
 	}
 	return c
 }
 
-// run keeps so many messages of each pair outstanding until total were answered and
-// pushed.
-func (c *floorClient) run(b *testing.B, outstanding, total int) time.Duration {
-	c.answered, c.pushed, c.waits = 0, 0, make([]time.Duration, 0, total)
+// run sends total messages and returns when all were answered and pushed.
+func (c *floorClient) run(b *testing.B, total int) time.Duration {
+	c.waits, c.left, c.pushes = make([]time.Duration, 0, total), total, total*c.load.receivers
 	start := time.Now()
-	left := total
-	for i := 0; i < len(c.conns); i += 2 {
-		n := min(outstanding, left)
-		left -= n
-		c.send(b, i, n)
+	group := 1 + c.load.receivers
+	for i := 0; i < len(c.peers); i += group {
+		c.send(b, &c.peers[i], c.load.outstanding)
 	}
 	events := make([]unix.EpollEvent, 512)
-	for c.answered < total || c.pushed < total {
+	for len(c.waits) < total || c.pushes > 0 {
 		n, err := unix.EpollWait(c.poll, events, 10_000)
 		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil || n == 0 {
-			b.Fatalf("%d of %d answered, %d pushed: %v", c.answered, total, c.pushed, err)
+			b.Fatalf("%d of %d answered, %d pushes to come: %v", len(c.waits), total, c.pushes, err)
 		}
 		for _, e := range events[:n] {
-			i := int(e.Fd)
-			frames := c.receive(b, i, c.sizes[1+i&1])
-			if i&1 == 1 {
-				c.pushed += frames
+			p := &c.peers[e.Fd]
+			if int(e.Fd)%group != 0 {
+				c.pushes -= c.receive(b, p, c.sizes[2])
 				continue
 			}
-			c.answered += frames
+			answers := c.receive(b, p, c.sizes[1])
 			now := time.Now()
-			for _, at := range c.sent[i][:frames] {
+			for _, at := range p.sent[:answers] {
 				c.waits = append(c.waits, now.Sub(at))
 			}
-			c.sent[i] = append(c.sent[i][:0], c.sent[i][frames:]...)
-			frames = min(frames, left)
-			left -= frames
-			c.send(b, i, frames)
+			p.sent = append(p.sent[:0], p.sent[answers:]...)
+			c.send(b, p, answers)
 		}
 	}
 	return time.Since(start)
 }
 
-func (c *floorClient) send(b *testing.B, i, frames int) {
-	if frames == 0 {
+// send sends n messages, or as many as are left.
+func (c *floorClient) send(b *testing.B, p *floorEnd, n int) {
+	if n = min(n, c.left); n == 0 {
 		return
 	}
+	c.left -= n
 	now := time.Now()
-	for range frames {
-		c.sent[i] = append(c.sent[i], now)
+	for range n {
+		p.sent = append(p.sent, now)
 	}
-	if n, err := unix.Write(c.conns[i], c.out[:frames*c.sizes[0]]); err != nil || n != frames*c.sizes[0] {
-		b.Fatalf("%d bytes written: %v", n, err)
+	frames := c.frames[:n*c.sizes[0]]
+	if n, err := unix.Write(p.fd, frames); err != nil || n != len(frames) {
+		b.Fatalf("%d of %d bytes written: %v", n, len(frames), err)
 	}
 }
 
-func (c *floorClient) receive(b *testing.B, i, size int) (frames int) {
-	n, err := unix.Read(c.conns[i], c.in)
+// receive returns how many frames of the given size are complete now.
+func (c *floorClient) receive(b *testing.B, p *floorEnd, size int) int {
+	n, err := unix.Read(p.fd, c.in)
 	if err != nil || n == 0 {
 		b.Fatalf("the server closed: %v", err)
 	}
-	n += c.got[i]
-	c.got[i] = n % size
+	n += p.part
+	p.part = n % size
 	return n / size
 }

@@ -74,10 +74,47 @@ func BenchmarkFloor(b *testing.B) {
 			}
 		})
 	})
-	for _, load := range []struct{ pairs, outstanding, each int }{{1, 1, 1}, {200, 1, 10}, {200, 8, 30}, {200, 32, 60}} {
-		b.Run(fmt.Sprintf("server/%dx%d", load.pairs, load.outstanding), func(b *testing.B) {
-			floorServed(b, load.pairs, load.outstanding, load.each)
+	// An authenticated connection without what gannet does about it: connect, accept,
+	// the upgrade's request and answer, the first frame, close.
+	b.Run("connect", func(b *testing.B) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer l.Close()
+		request, in := make([]byte, 500), make([]byte, 4096)
+		timed(b, 1, func(int) {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			s, err := l.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, turn := range []struct {
+				from, to net.Conn
+				size     int
+			}{{c, s, 500}, {s, c, 130}, {s, c, 120}} {
+				if _, err := turn.from.Write(request[:turn.size]); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := turn.to.Read(in); err != nil {
+					b.Fatal(err)
+				}
+			}
+			c.Close()
+			s.Close()
 		})
+	})
+	for _, f := range []struct {
+		load floorLoad
+		each int
+	}{
+		{floorLoad{1, 1, 1}, 1}, {floorLoad{200, 1, 1}, 10}, {floorLoad{200, 1, 8}, 30}, {floorLoad{200, 1, 32}, 60},
+		{floorLoad{1, 999, 1}, 1}, {floorLoad{1, 999, 8}, 1},
+	} {
+		b.Run("server/"+f.load.String(), func(b *testing.B) { f.load.run(b, f.each) })
 	}
 	b.Run("HS256", func(b *testing.B) {
 		claims := jwt.MapClaims{"UserID": "1000000001", "PlatformID": 1, "exp": time.Now().Add(time.Hour).Unix()}
