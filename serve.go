@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -34,6 +33,9 @@ var (
 func serve(c *Config, stdout, stderr io.Writer) error {
 	log := newLogger(c.Log, stderr)
 	tuneGC(c.GC)
+	ended := make(chan struct{})
+	defer close(ended)
+	go newReleaser().run(ended)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	fatal := make(chan error, 1)
@@ -79,16 +81,6 @@ func newLogger(l Log, w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
-}
-
-// tuneGC leaves alone what GOGC and GOMEMLIMIT set.
-func tuneGC(g GC) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(g.Percent)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" && g.MemoryLimitBytes > 0 {
-		debug.SetMemoryLimit(g.MemoryLimitBytes)
-	}
 }
 
 // node is one running server: the rooms, wired. Not safe for concurrent use but

@@ -252,8 +252,8 @@ func TestWatchesEndWithTheSession(t *testing.T) {
 	}
 	for i := range c.presence.parts {
 		p := &c.presence.parts[i]
-		if len(p.watchers)+len(p.watched)+len(p.online) > 0 {
-			t.Fatalf("part %d: watchers %v, watched %v, online %v", i, p.watchers, p.watched, p.online)
+		if len(p.watchers)+len(p.watched)+p.online.size > 0 {
+			t.Fatalf("part %d: watchers %v, watched %v, online %v", i, p.watchers, p.watched, p.online.first)
 		}
 	}
 }

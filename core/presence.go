@@ -30,14 +30,13 @@ type presence struct {
 type presencePart struct {
 	mu sync.RWMutex
 	// Guarded by mu.
-	online   map[string][]SessionRef
+	online   sessionTable
 	watchers map[string][]SessionRef        // user → the sessions told of changes
 	watched  map[uint64]map[string]struct{} // session → the users it watches
 }
 
 func (p *presence) init() {
 	for i := range p.parts {
-		p.parts[i].online = make(map[string][]SessionRef)
 		p.parts[i].watchers = make(map[string][]SessionRef)
 		p.parts[i].watched = make(map[uint64]map[string]struct{})
 	}
@@ -49,7 +48,7 @@ func (p *presence) of(user string) *presencePart { return &p.parts[hashOf(user)%
 func (p *presence) appendSessions(dst []SessionRef, user string) []SessionRef {
 	part := p.of(user)
 	part.mu.RLock()
-	dst = append(dst, part.online[user]...)
+	dst = part.online.appendTo(dst, user)
 	part.mu.RUnlock()
 	return dst
 }
@@ -59,7 +58,7 @@ func (p *presence) platforms(user string) []int32 {
 	part := p.of(user)
 	part.mu.RLock()
 	defer part.mu.RUnlock()
-	return platformsOf(part.online[user])
+	return platformsOf(part.online.appendTo(nil, user))
 }
 
 func platformsOf(refs []SessionRef) []int32 {
@@ -77,16 +76,10 @@ func (p *presence) change(user string, edit func([]SessionRef) []SessionRef) (be
 	part := p.of(user)
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	old := part.online[user]
-	was := platformsOf(old)
-	before = slices.Clone(old)
-	refs := edit(old)
-	if len(refs) == 0 {
-		delete(part.online, user)
-	} else {
-		part.online[user] = refs
-	}
-	now = platformsOf(refs)
+	before = part.online.appendTo(nil, user)
+	refs := edit(slices.Clone(before))
+	part.online.set(user, refs)
+	was, now := platformsOf(before), platformsOf(refs)
 	if !slices.Equal(was, now) {
 		tell = slices.Clone(part.watchers[user])
 	}
@@ -178,7 +171,6 @@ func (c *Core) SetBackground(from Caller, ref SessionRef, req *sdkws.SetAppBackg
 		return im.ErrNoPermission.With("userID is not the session's user")
 	}
 	c.presence.change(from.UserID, func(refs []SessionRef) []SessionRef {
-		refs = slices.Clone(refs)
 		for i := range refs {
 			if refs[i].ID == ref.ID {
 				refs[i].Background = req.IsBackground

@@ -49,10 +49,8 @@ func (c *Core) Stats() Stats {
 	for i := range c.presence.parts {
 		p := &c.presence.parts[i]
 		p.mu.RLock()
-		s.Online += len(p.online)
-		for _, refs := range p.online {
-			s.Sessions += len(refs)
-		}
+		s.Online += len(p.online.first)
+		s.Sessions += p.online.size
 		p.mu.RUnlock()
 	}
 	return s
