@@ -203,11 +203,15 @@ func (p *floorPeer) write() {
 }
 
 // floorLoad is what clients do to that server: each sender keeps so many messages
-// outstanding.
-type floorLoad struct{ senders, receivers, outstanding int }
+// outstanding, or with a rate, they send so many a second in turn, and latency counts
+// from the intended time.
+type floorLoad struct{ senders, receivers, outstanding, rate int }
 
 func (l floorLoad) String() string {
-	if l.receivers == 1 {
+	switch {
+	case l.rate > 0:
+		return fmt.Sprintf("pairs/%d-per-second", l.rate)
+	case l.receivers == 1:
 		return fmt.Sprintf("pairs/%dx%d", l.senders, l.outstanding)
 	}
 	return fmt.Sprintf("group/%dx%d", l.receivers, l.outstanding)
@@ -224,7 +228,7 @@ func (l floorLoad) run(b *testing.B, each int) {
 	pid := startFloor(b, addr, l.receivers, sizes)
 	defer pin(b, 1)()
 	c := newFloorClient(b, addr, l, sizes)
-	c.run(b, l.senders*l.outstanding) // what the first messages cost is not the question
+	c.run(b, max(l.senders*l.outstanding, l.rate)) // what the first messages cost is not the question
 	n := max(b.N*each, l.senders*l.outstanding)
 	from := cpuOf(b, pid)
 	b.ResetTimer()
@@ -370,16 +374,24 @@ func (c *floorClient) run(b *testing.B, total int) time.Duration {
 	c.waits, c.left, c.pushes = make([]time.Duration, 0, total), total, total*c.load.receivers
 	start := time.Now()
 	group := 1 + c.load.receivers
-	for i := 0; i < len(c.peers); i += group {
-		c.send(b, &c.peers[i], c.load.outstanding)
+	if c.load.rate == 0 {
+		for i := 0; i < len(c.peers); i += group {
+			c.send(b, &c.peers[i], c.load.outstanding, start)
+		}
 	}
 	events := make([]unix.EpollEvent, 512)
 	for len(c.waits) < total || c.pushes > 0 {
-		n, err := unix.EpollWait(c.poll, events, 10_000)
-		if err == syscall.EINTR {
-			continue
+		wait := 10 * time.Second
+		if c.load.rate > 0 && c.left > 0 {
+			sent := total - c.left
+			due := start.Add(time.Second * time.Duration(sent) / time.Duration(c.load.rate))
+			if wait = time.Until(due); wait <= 0 {
+				c.send(b, &c.peers[sent%c.load.senders*group], 1, due)
+				continue
+			}
 		}
-		if err != nil || n == 0 {
+		n, err := c.await(events, wait)
+		if err != nil || n == 0 && c.left == 0 {
 			b.Fatalf("%d of %d answered, %d pushes to come: %v", len(c.waits), total, c.pushes, err)
 		}
 		for _, e := range events[:n] {
@@ -390,25 +402,35 @@ func (c *floorClient) run(b *testing.B, total int) time.Duration {
 			}
 			answers := c.receive(b, p, c.sizes[1])
 			now := time.Now()
-			for _, at := range p.sent[:answers] {
-				c.waits = append(c.waits, now.Sub(at))
+			for _, sent := range p.sent[:answers] {
+				c.waits = append(c.waits, now.Sub(sent))
 			}
 			p.sent = append(p.sent[:0], p.sent[answers:]...)
-			c.send(b, p, answers)
+			if c.load.rate == 0 {
+				c.send(b, p, answers, now)
+			}
 		}
 	}
 	return time.Since(start)
 }
 
-// send sends n messages, or as many as are left.
-func (c *floorClient) send(b *testing.B, p *floorEnd, n int) {
+// await is epoll_wait with a wait in nanoseconds.
+func (c *floorClient) await(events []unix.EpollEvent, wait time.Duration) (int, error) {
+	limit := unix.NsecToTimespec(wait.Nanoseconds())
+	if _, err := unix.Ppoll([]unix.PollFd{{Fd: int32(c.poll), Events: unix.POLLIN}}, &limit, nil); err != nil && err != syscall.EINTR {
+		return 0, err
+	}
+	return unix.EpollWait(c.poll, events, 0)
+}
+
+// send sends n messages, or as many as are left, that were to be sent at the given time.
+func (c *floorClient) send(b *testing.B, p *floorEnd, n int, at time.Time) {
 	if n = min(n, c.left); n == 0 {
 		return
 	}
 	c.left -= n
-	now := time.Now()
 	for range n {
-		p.sent = append(p.sent, now)
+		p.sent = append(p.sent, at)
 	}
 	frames := c.frames[:n*c.sizes[0]]
 	if n, err := unix.Write(p.fd, frames); err != nil || n != len(frames) {

@@ -111,8 +111,9 @@ func BenchmarkFloor(b *testing.B) {
 		load floorLoad
 		each int
 	}{
-		{floorLoad{1, 1, 1}, 1}, {floorLoad{200, 1, 1}, 10}, {floorLoad{200, 1, 8}, 30}, {floorLoad{200, 1, 32}, 60},
-		{floorLoad{1, 999, 1}, 1}, {floorLoad{1, 999, 8}, 1},
+		{floorLoad{1, 1, 1, 0}, 1}, {floorLoad{200, 1, 1, 0}, 10}, {floorLoad{200, 1, 8, 0}, 60}, {floorLoad{200, 1, 32, 0}, 60},
+		{floorLoad{200, 1, 0, 656}, 1}, {floorLoad{200, 1, 0, 1700}, 2}, {floorLoad{200, 1, 0, 5000}, 5},
+		{floorLoad{1, 999, 1, 0}, 1}, {floorLoad{1, 999, 8, 0}, 1},
 	} {
 		b.Run("server/"+f.load.String(), func(b *testing.B) { f.load.run(b, f.each) })
 	}
