@@ -93,7 +93,7 @@ type convState struct {
 	maxSeq   int64               // last assigned
 	lastTime int64               // sendTime of maxSeq, ms
 	inFlight int                 // what keeps it in memory: messages decided but not delivered, decisions at work
-	pending  map[msgKey]*message // those of them that may be sent again
+	pending  map[string]*message // those of them that may be sent again
 	reads    map[string]readPos
 	facts    *pairFacts
 
@@ -113,9 +113,6 @@ type readPos struct {
 }
 
 const readRunMax = 64
-
-// msgKey identifies a resend: a hash of the sender and his clientMsgID.
-type msgKey [16]byte
 
 const shardCount = 256
 

@@ -23,7 +23,7 @@ type message struct {
 	head     wire.Msg
 	force    wire.Options // options the server turns off
 	platform int32        // the sender's platform if not 0, else as in body
-	key      msgKey       // zero for messages that the server made: they have no resends
+	key      string       // keyOf; empty for messages that the server made: they have no resends
 	stored   bool         // has history: gets a seq and is kept
 	readOwn  bool         // the sender has read it (chat, not notification)
 	sender   string       // of head
@@ -52,15 +52,14 @@ type reply struct {
 	operationID []byte
 }
 
-// keyOf hashes what makes a resend.
-func keyOf(sendID, clientMsgID []byte) (k msgKey) {
+// keyOf is what resends have in common: a hash of the sender and his clientMsgID.
+func keyOf(sendID, clientMsgID []byte) string {
 	h := sha256.New()
 	h.Write(sendID)
 	h.Write([]byte{0})
 	h.Write(clientMsgID)
 	var sum [sha256.Size]byte
-	copy(k[:], h.Sum(sum[:0]))
-	return k
+	return string(h.Sum(sum[:0])[:16])
 }
 
 // newMessage wraps encoded MsgData.
@@ -104,7 +103,7 @@ type tx struct {
 
 	done   chan error // receives the outcome when somebody waits
 	batch  Batch
-	opBuf  [4]Op
+	opBuf  [3]Op // of a message: itself, its ID, a read position now and then
 	msgBuf [1]*message
 }
 
@@ -385,11 +384,11 @@ func (c *Core) place(t *tx, m *message, now int64) error {
 		st.reads[m.sender] = pos
 	}
 	st.inFlight++
-	if m.key != (msgKey{}) {
+	if m.key != "" {
 		id := binary.AppendUvarint(m.data, uint64(m.seq))[len(m.data):] // encode left room for it
-		t.put(Key{Table: TableMessageID, A: m.conv, B: string(m.key[:])}, id)
+		t.put(Key{Table: TableMessageID, A: m.conv, B: m.key}, id)
 		if st.pending == nil {
-			st.pending = make(map[msgKey]*message)
+			st.pending = make(map[string]*message)
 		}
 		st.pending[m.key] = m
 	}
@@ -405,7 +404,7 @@ func (c *Core) delivered(m *message) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	m.st.inFlight--
-	if m.key != (msgKey{}) {
+	if m.key != "" {
 		delete(m.st.pending, m.key)
 	}
 }

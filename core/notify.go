@@ -120,7 +120,7 @@ func (t *tx) sendOwn(d *sdkws.MsgData, n notice) error {
 	m.trace = n.trace
 	t.address(m)
 	m.to = append(m.to, n.extra...)
-	m.key = msgKey{}
+	m.key = ""
 	if m.stored && m.readOwn && d.SessionType == im.SingleChat {
 		if err := t.pairRows(d.SendID, d.RecvID); err != nil {
 			return err

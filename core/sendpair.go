@@ -212,7 +212,7 @@ func (c *Core) repeatedLocked(t *tx, st *convState, m *message) (outcome, error)
 		t.batch = Batch{Done: t.committed}
 		return joined, c.store.Append(&t.batch)
 	}
-	k := Key{Table: TableMessageID, A: m.conv, B: string(m.key[:])}
+	k := Key{Table: TableMessageID, A: m.conv, B: m.key}
 	if t.now {
 		if !c.store.Absent(k) {
 			return queued, errWait

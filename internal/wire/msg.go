@@ -72,16 +72,13 @@ const (
 // Msg is what the server's rules need of an encoded sdkws.MsgData. Its slices
 // alias the scanned bytes.
 type Msg struct {
-	SendID, RecvID, GroupID       []byte
-	ClientMsgID, ServerMsgID      []byte
-	SenderNickname, SenderFaceURL []byte
-	Content, AttachedInfo, Ex     []byte
+	SendID, RecvID, GroupID           []byte
+	ClientMsgID, ServerMsgID, Content []byte
 
-	SenderPlatformID, SessionType, MsgFrom, ContentType, Status int32
-	Seq, SendTime, CreateTime                                   int64
+	SenderPlatformID, SessionType, ContentType, Status int32
+	Seq, SendTime                                      int64
 
-	HasContent bool // the content field is there, empty or not
-	IsRead     bool
+	HasContent bool    // the content field is there, empty or not
 	AtUsers    int     // length of atUserIDList
 	Off        Options // options explicitly false; an absent one means true
 
@@ -148,20 +145,14 @@ func (m *Msg) setNumber(num protowire.Number, x uint64) {
 		m.SenderPlatformID = int32(x)
 	case fieldSessionType:
 		m.SessionType = int32(x)
-	case fieldMsgFrom:
-		m.MsgFrom = int32(x)
 	case fieldContentType:
 		m.ContentType = int32(x)
 	case fieldSeq:
 		m.Seq = int64(x)
 	case fieldSendTime:
 		m.SendTime = int64(x)
-	case fieldCreateTime:
-		m.CreateTime = int64(x)
 	case fieldStatus:
 		m.Status = int32(x)
-	case fieldIsRead:
-		m.IsRead = x != 0
 	}
 }
 
@@ -185,16 +176,8 @@ func (m *Msg) setBytes(num protowire.Number, v []byte) bool {
 		m.ClientMsgID = v
 	case fieldServerMsgID:
 		m.ServerMsgID = v
-	case fieldSenderNickname:
-		m.SenderNickname = v
-	case fieldSenderFaceURL:
-		m.SenderFaceURL = v
 	case fieldAtUserIDList:
 		m.AtUsers++
-	case fieldAttachedInfo:
-		m.AttachedInfo = v
-	case fieldEx:
-		m.Ex = v
 	}
 	return utf8.Valid(v)
 }
