@@ -15,6 +15,7 @@ import (
 // pairFacts is what the rules need to know of the two users of a conversation,
 // kept in its state and read again when an epoch moved.
 type pairFacts struct {
+	rec            conversationRecord // the two: another pair's may share the conversation's ID
 	epochA, epochB uint32
 	a, b           userFacts
 	rows           bool // both have the conversation in their list
@@ -32,14 +33,14 @@ type userFacts struct {
 // shard's lock.
 func (c *Core) factsLocked(t *tx, st *convState, m *message) (*pairFacts, error) {
 	ea, eb := c.pairs.of(m.rec.a).Load(), c.pairs.of(m.rec.b).Load()
-	if f := st.facts; f != nil && f.epochA == ea && f.epochB == eb && st.rec.kind != kindNone {
+	if f := st.facts; f != nil && f.epochA == ea && f.epochB == eb && f.rec == m.rec {
 		return f, nil
 	}
 	if t.now {
 		return nil, errWait
 	}
 	r := c.store.Latest()
-	f := &pairFacts{epochA: ea, epochB: eb}
+	f := &pairFacts{rec: m.rec, epochA: ea, epochB: eb}
 	var rowA, rowB bool
 	var err error
 	if f.a, rowA, err = c.readUserFacts(r, m.rec.a, m.rec.b, m.conv); err != nil {

@@ -109,3 +109,19 @@ func TestTrySend(t *testing.T) {
 	}
 	expect("a group that was read", inGroup("4"), true, nil)
 }
+
+// A first message is what random pairs send all day: its reads are counted. They are
+// the conversation and the sender's position in it; profile, black list and row of
+// both; with both stripes held, the rows again and the heads of both lists; and twice
+// the message's ID, which a store with a filter knows to be new without reading.
+func TestFirstMessageReads(t *testing.T) {
+	c, store, _ := newRig(t, Options{})
+	register(t, c, "a", "b")
+	store.readsSince()
+	if err := sendAs(c, &sdkws.MsgData{SendID: "a", RecvID: "b", ClientMsgID: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	if n := store.readsSince(); n != 14 {
+		t.Errorf("a first message read the store %d times, want 14", n)
+	}
+}
