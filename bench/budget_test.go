@@ -36,8 +36,8 @@ const (
 var hops = []hop{
 	// Upgrade request → open session, with a real token; connecting is not in it.
 	// Floor: one read, one write, HS256 of 250 bytes, SHA-1 of 60.
-	{"handshake/go", 34, handshake("&compression=gzip"), ""},
-	{"handshake/js", 36, handshake("&sdkType=js&isMsgResp=true"), ""},
+	{"handshake/go", 17, handshake("&compression=gzip"), ""},
+	{"handshake/js", 20, handshake("&sdkType=js&isMsgResp=true"), ""},
 
 	// Payload of a frame → Request that owns its bytes; the gzip ones are inflated
 	// first. Floor: a copy of 400 bytes; a checksum and Huffman codes of as many.

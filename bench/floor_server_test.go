@@ -123,7 +123,8 @@ func (s *floorServer) OnBoot(gnet.Engine) gnet.Action {
 	return gnet.None
 }
 
-// OnOpen takes a sender, then its receivers, then the next sender.
+// OnOpen takes a sender, then its receivers, then the next sender, and greets each with
+// a byte.
 func (s *floorServer) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	p := &floorPeer{conn: c, frames: s.push}
 	c.SetContext(p)
@@ -132,7 +133,7 @@ func (s *floorServer) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	} else {
 		s.last.to = append(s.last.to, p)
 	}
-	return nil, gnet.None
+	return []byte{0}, gnet.None
 }
 
 func (s *floorServer) OnTraffic(c gnet.Conn) gnet.Action {
@@ -349,6 +350,9 @@ func newFloorClient(b *testing.B, addr string, l floorLoad, sizes [4]int) *floor
 	for i := range l.senders * (1 + l.receivers) {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, c.in[:1]); err != nil {
 			b.Fatal(err)
 		}
 		f, err := conn.(*net.TCPConn).File() // a descriptor of its own

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -39,6 +38,62 @@ type login struct {
 	msgResp                    bool // wants the outcome as first text frame
 }
 
+// upgrade reads one upgrade request; its loop uses it again for the next. It is the
+// connection that ws.Upgrader sees.
+type upgrade struct {
+	bytes.Reader              // the request
+	reply        bytes.Buffer // the answer
+	srv          *Server
+	up           ws.Upgrader
+	query        string
+	compression  string
+	in           login
+	id           core.Identity
+	fault        error // why the login is refused
+}
+
+func newUpgrade(srv *Server) *upgrade {
+	u := &upgrade{srv: srv}
+	u.up = ws.Upgrader{OnRequest: u.onRequest, OnHeader: u.onHeader, OnBeforeUpgrade: u.onBeforeUpgrade}
+	return u
+}
+
+// run reads the request in head.
+func (u *upgrade) run(head []byte) error {
+	u.Reset(head)
+	u.reply.Reset()
+	u.query, u.compression, u.in, u.id, u.fault = "", "", login{}, core.Identity{}, nil
+	_, err := u.up.Upgrade(u)
+	u.Reset(nil)
+	return err
+}
+
+func (u *upgrade) Write(p []byte) (int, error) { return u.reply.Write(p) }
+
+func (u *upgrade) onRequest(uri []byte) error {
+	path, query, _ := bytes.Cut(uri, []byte("?"))
+	u.query = string(query)
+	if u.srv.paths != nil && !u.srv.paths[string(path)] {
+		return errNotFound
+	}
+	return nil
+}
+
+func (u *upgrade) onHeader(key, value []byte) error {
+	if bytes.EqualFold(key, []byte("compression")) {
+		u.compression = string(value)
+	}
+	return nil
+}
+
+func (u *upgrade) onBeforeUpgrade() (ws.HandshakeHeader, error) {
+	u.in, u.id, u.fault = u.srv.admit(u.query, u.compression)
+	if u.fault != nil && !u.in.msgResp {
+		return nil, errRefused
+	}
+	return nil, nil
+}
+
 // handshake handles an upgrade request once it is complete, and returns the bytes
 // it took.
 func (l *loop) handshake(s *session, b []byte) int {
@@ -53,45 +108,13 @@ func (l *loop) handshake(s *session, b []byte) int {
 	head += len(headEnd)
 	s.seen = l.now
 
-	var (
-		in    login
-		id    core.Identity
-		query string
-		comp  string
-		fault error
-		reply bytes.Buffer
-	)
-	up := ws.Upgrader{
-		OnRequest: func(uri []byte) error {
-			path, q, _ := strings.Cut(string(uri), "?")
-			query = q
-			if l.srv.paths != nil && !l.srv.paths[path] {
-				return errNotFound
-			}
-			return nil
-		},
-		OnHeader: func(key, value []byte) error {
-			if strings.EqualFold(string(key), "compression") {
-				comp = string(value)
-			}
-			return nil
-		},
-		OnBeforeUpgrade: func() (ws.HandshakeHeader, error) {
-			in, id, fault = l.srv.admit(query, comp)
-			if fault != nil && !in.msgResp {
-				return nil, errRefused
-			}
-			return nil, nil
-		},
-	}
-	_, err := up.Upgrade(struct {
-		io.Reader
-		io.Writer
-	}{bytes.NewReader(b[:head]), &reply})
+	u := l.upgrade
+	err := u.run(b[:head])
+	reply := func(dst []byte) []byte { return append(dst, u.reply.Bytes()...) }
 	switch {
 	case errors.Is(err, errRefused):
-		l.rejected(s, in, fault)
-		body := verdictBody(fault)
+		l.rejected(s, u.in, u.fault)
+		body := verdictBody(u.fault)
 		l.send(s, fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nAccess-Control-Allow-Origin: *\r\n"+
 			"Connection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 		l.end(s, endRefused)
@@ -101,23 +124,23 @@ func (l *loop) handshake(s *session, b []byte) int {
 		l.plain(s, "426 Upgrade Required\r\nSec-WebSocket-Version: 13", "WebSocket version 13 is needed.")
 	case err != nil:
 		l.plain(s, "400 Bad Request", "This address speaks WebSocket only.")
-	case fault != nil:
-		l.rejected(s, in, fault)
-		l.send(s, reply.Bytes())
-		l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendTextFrame(dst, verdictBody(fault)) })
+	case u.fault != nil:
+		l.rejected(s, u.in, u.fault)
+		l.sendBuilt(s, reply)
+		l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendTextFrame(dst, verdictBody(u.fault)) })
 		l.sendClose(s, uint16(ws.StatusPolicyViolation))
 		l.end(s, endRefused)
 	default:
-		l.admitted(s, in, id, reply.Bytes())
+		l.admitted(s, u.in, u.id, reply)
 	}
 	return head
 }
 
 // admitted turns s into an open session and tells the client, then core.
-func (l *loop) admitted(s *session, in login, id core.Identity, reply []byte) {
+func (l *loop) admitted(s *session, in login, id core.Identity, reply func(dst []byte) []byte) {
 	s.userID, s.token, s.platform, s.admin, s.variant = id.UserID, id.Token, id.Platform, id.Admin, in.variant
 	s.phase, s.online = phaseOpen, true
-	l.send(s, reply)
+	l.sendBuilt(s, reply)
 	if in.msgResp {
 		l.sendBuilt(s, func(dst []byte) []byte { return wire.AppendTextFrame(dst, verdictBody(nil)) })
 	}
@@ -178,8 +201,10 @@ func short(s string) string {
 func (s *Server) admit(query, compression string) (in login, id core.Identity, fault error) {
 	values, _ := url.ParseQuery(query)
 	fields, fault := loginFields(values)
-	in.msgResp, _ = strconv.ParseBool(fields.get("isMsgResp"))
-	in.userID, in.operationID = fields.get("sendID"), fields.get("operationID")
+	if text := fields.Get("isMsgResp"); text != "" {
+		in.msgResp, _ = strconv.ParseBool(text)
+	}
+	in.userID, in.operationID = fields.Get("sendID"), fields.Get("operationID")
 	switch {
 	case s.conns.Load() > int64(s.maxConns):
 		return in, id, im.ErrConnOverMax
@@ -188,10 +213,10 @@ func (s *Server) admit(query, compression string) (in login, id core.Identity, f
 	case fault != nil:
 		return in, id, fault
 	}
-	if fields.get("compression") == "" {
-		fields["compression"] = compression
+	if text := fields.Get("compression"); text != "" {
+		compression = text
 	}
-	if fault = in.parse(fields); fault != nil {
+	if fault = in.parse(fields, compression); fault != nil {
 		return in, id, fault
 	}
 	if id, fault = s.core.VerifyToken(in.token); fault != nil {
@@ -204,9 +229,9 @@ func (s *Server) admit(query, compression string) (in login, id core.Identity, f
 }
 
 // parse checks the parameters and fills in.
-func (in *login) parse(f fields) error {
-	in.token = f.get("token")
-	platform, err := strconv.ParseInt(f.get("platformID"), 10, 32)
+func (in *login) parse(f url.Values, compression string) error {
+	in.token = f.Get("token")
+	platform, err := strconv.ParseInt(f.Get("platformID"), 10, 32)
 	in.platform = im.Platform(platform)
 	switch {
 	case in.token == "" || in.userID == "":
@@ -214,38 +239,29 @@ func (in *login) parse(f fields) error {
 	case err != nil || !in.platform.Valid():
 		return im.ErrConnArgs.With("platformID is not a platform")
 	}
-	if text := f.get("isBackground"); text != "" {
+	if text := f.Get("isBackground"); text != "" {
 		if in.background, err = strconv.ParseBool(text); err != nil {
 			return im.ErrConnArgs.With("isBackground is not a bool")
 		}
 	}
-	switch f.get("sdkType") {
+	switch f.Get("sdkType") {
 	case "", "go":
 	case "js":
 		in.variant |= wire.VariantJSON
 	default:
 		return im.ErrConnArgs.With("sdkType is neither go nor js")
 	}
-	if f.get("compression") == "gzip" {
+	if compression == "gzip" {
 		in.variant |= wire.VariantGzip
 	}
 	return nil
 }
 
-// fields are the login parameters by their query names.
-type fields map[string]string
-
-func (f fields) get(name string) string { return f[name] }
-
-// loginFields reads the parameters from the query, or from its parameter v, which
-// replaces all others.
-func loginFields(values url.Values) (fields, error) {
-	f := make(fields, len(values))
+// loginFields returns the parameters by their query names. A parameter v, an object
+// in base64, replaces all others.
+func loginFields(values url.Values) (url.Values, error) {
 	if !values.Has("v") {
-		for name := range values {
-			f[name] = values.Get(name)
-		}
-		return f, nil
+		return values, nil
 	}
 	var v struct {
 		Token        string `json:"token"`
@@ -262,10 +278,15 @@ func loginFields(values url.Values) (fields, error) {
 		err = json.Unmarshal(raw, &v)
 	}
 	if err != nil {
-		return f, im.ErrConnArgs.With("v is not base64 of a JSON object")
+		return url.Values{}, im.ErrConnArgs.With("v is not base64 of a JSON object")
 	}
-	f["token"], f["sendID"], f["operationID"] = v.Token, v.UserID, v.OperationID
-	f["platformID"], f["compression"], f["sdkType"] = strconv.Itoa(v.PlatformID), v.Compression, v.SDKType
-	f["isMsgResp"], f["isBackground"] = strconv.FormatBool(v.SendResponse), strconv.FormatBool(v.Background)
+	f := make(url.Values)
+	for name, value := range map[string]string{
+		"token": v.Token, "sendID": v.UserID, "operationID": v.OperationID,
+		"platformID": strconv.Itoa(v.PlatformID), "compression": v.Compression, "sdkType": v.SDKType,
+		"isMsgResp": strconv.FormatBool(v.SendResponse), "isBackground": strconv.FormatBool(v.Background),
+	} {
+		f.Set(name, value)
+	}
 	return f, nil
 }

@@ -44,6 +44,7 @@ type loop struct {
 	closed    bool  // the engine stops: nothing may be queued any more
 
 	// Owned by the loop's goroutine.
+	upgrade   *upgrade
 	slab      slab
 	wheel     wheel
 	now       uint32 // ticks since the server started
@@ -69,7 +70,7 @@ type loop struct {
 
 func newLoop(srv *Server, index int) *loop {
 	l := &loop{
-		srv: srv, index: uint8(index), out: make([]outFrame, 1),
+		srv: srv, index: uint8(index), out: make([]outFrame, 1), upgrade: newUpgrade(srv),
 		more: make(chan struct{}, 1), pumped: make(chan struct{}),
 	}
 	l.drainRun = gnet.RunnableFunc(func(context.Context) error { l.drain(); return nil })
