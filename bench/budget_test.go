@@ -36,8 +36,8 @@ const (
 var hops = []hop{
 	// Upgrade request → open session, with a real token; connecting is not in it.
 	// Floor: one read, one write, HS256 of 250 bytes, SHA-1 of 60.
-	{"handshake/go", 17, handshake("&compression=gzip"), ""},
-	{"handshake/js", 20, handshake("&sdkType=js&isMsgResp=true"), ""},
+	{"handshake/go", 18, handshake("&compression=gzip"), ""},
+	{"handshake/js", 21, handshake("&sdkType=js&isMsgResp=true"), ""},
 
 	// Payload of a frame → Request that owns its bytes; the gzip ones are inflated
 	// first. Floor: a copy of 400 bytes; a checksum and Huffman codes of as many.
@@ -53,8 +53,8 @@ var hops = []hop{
 
 	// Request → batch handed to the store: scan, rules, dedup, seq, step. Floor: one
 	// SHA-256 of 40 bytes (dedup key), one copy of the message.
-	{"rules/pair", 8, rulesPair, ""},
-	{"rules/group", 9, rulesGroup, ""},
+	{"rules/pair", 9, rulesPair, ""},
+	{"rules/group", 10, rulesGroup, ""},
 
 	// Messages handed to the store → the last one's Done, on a real disk when timed.
 	// Floor: one fsync, however many messages.
@@ -104,8 +104,8 @@ var hops = []hop{
 
 	// core.Send → frames for the sink, commit included: rules, commit and fan-out
 	// together, one message at a time.
-	{"pipeline/pair", 27, pipelinePair, "BenchmarkPair"},
-	{"pipeline/group of 1000", 27, pipelineGroup, "BenchmarkGroup"},
+	{"pipeline/pair", 28, pipelinePair, "BenchmarkPair"},
+	{"pipeline/group of 1000", 28, pipelineGroup, "BenchmarkGroup"},
 }
 
 // TestBudgets compares the allocations of each hop with its budget, on stores in
