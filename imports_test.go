@@ -31,12 +31,10 @@ var engines = map[string][]string{
 	"github.com/openimsdk/protocol":           {"internal/wire", "core", "storage", "gateway", "api", "loadtest"},
 	"google.golang.org/protobuf":              {"internal/wire", "core", "storage", "gateway", "api", "loadtest"},
 	"github.com/klauspost/compress":           {"internal/wire"},
-	"github.com/cespare/xxhash":               {"core", "storage", "gateway"},
 	"github.com/golang-jwt/jwt":               {"core", "loadtest"},
 	"github.com/cockroachdb/pebble":           {"storage"},
 	"github.com/panjf2000/gnet":               {"gateway"},
 	"github.com/gobwas/ws":                    {"gateway", "loadtest"},
-	"go.uber.org/zap":                         {"gateway"}, // gnet's logger
 	"github.com/valyala/fasthttp":             {"api"},
 	"github.com/bytedance/sonic":              {"api"},
 	"github.com/prometheus/client_golang":     {"api", "main"},

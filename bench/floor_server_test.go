@@ -28,7 +28,7 @@ import (
 // a known size from a socket, writes the two records of a message into a batch, syncs
 // it, and writes an answer to the sender and a push to each receiver, one write per
 // socket and round. It knows no users, rules, encodings or repeats. What it gives on
-// one core is what gannet cannot exceed in the same minutes.
+// one core is what these parts allow in the same minutes.
 type floorServer struct {
 	gnet.BuiltinEventEngine
 	size         int // of a request
