@@ -125,3 +125,19 @@ func TestFirstMessageReads(t *testing.T) {
 		t.Errorf("a first message read the store %d times, want 14", n)
 	}
 }
+
+// What a refused first message learned of a user does not outlive his registration.
+func TestFactsBeforeRegistration(t *testing.T) {
+	c, _, _ := newRig(t, Options{})
+	register(t, c, "a")
+	toB := &sdkws.MsgData{SendID: "a", RecvID: "b", ClientMsgID: "1"}
+	for range 2 {
+		if err := sendAs(c, toB); !errors.Is(err, im.ErrRecordNotFound) {
+			t.Fatalf("to a stranger: %v", err)
+		}
+	}
+	register(t, c, "b")
+	if err := sendAs(c, toB); err != nil {
+		t.Errorf("to one who registered since: %v", err)
+	}
+}
