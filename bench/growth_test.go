@@ -126,8 +126,9 @@ func (g *growth) look(t *testing.T, dir string) {
 	start := time.Now()
 	s := newServer(t, dir)
 	ready := time.Since(start)
-	for !s.store.Stats().MessageIDs.Ready {
-		time.Sleep(time.Millisecond)
+	<-s.store.FilterBuilt()
+	if st := s.store.Stats().MessageIDs; !st.Ready {
+		t.Fatalf("the filter was not built: %+v", st)
 	}
 	g.report(t, "start to first answer %v, filter of message IDs complete after %v", ready.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -145,9 +144,7 @@ func BenchmarkRead(b *testing.B) {
 		b.Fatal(err)
 	}
 	latest := s.Latest()
-	for s.filter.keys.Load() < messages || !s.filter.ready.Load() {
-		runtime.Gosched()
-	}
+	waitReady(b, s)
 	absent, present := idKeys(messages, messages), idKeys(0, messages)
 	for range 2 { // one after the other, so that the machine's moods hit both
 		b.Run("GetAbsent", func(b *testing.B) { benchGet(b, latest, absent, false) })
@@ -237,9 +234,7 @@ func benchBuild(b *testing.B, keys int) {
 	stop()
 	for b.Loop() {
 		reopen()
-		for !s.filter.ready.Load() {
-			time.Sleep(time.Millisecond)
-		}
+		waitReady(b, s)
 		st := s.Stats().MessageIDs
 		if st.Keys != int64(keys) {
 			b.Fatalf("%+v", st)

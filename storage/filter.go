@@ -28,8 +28,9 @@ import (
 // gets longer.
 type filter struct {
 	// Immutable.
-	seed maphash.Seed // so that nobody can make keys that meet in one line
-	max  int          // lines of all segments
+	seed  maphash.Seed  // so that nobody can make keys that meet in one line
+	max   int           // lines of all segments
+	built chan struct{} // closed when build ends
 
 	// Atomic; read by each look-up.
 	segments atomic.Pointer[[][]line] // the last one takes new keys
@@ -63,7 +64,7 @@ const (
 
 // newFilter makes an empty filter of `first` bytes that grows up to limit bytes.
 func newFilter(first, limit int64) *filter {
-	f := &filter{seed: maphash.MakeSeed(), max: int(max(1, limit/lineBytes))}
+	f := &filter{seed: maphash.MakeSeed(), built: make(chan struct{}), max: int(max(1, limit/lineBytes))}
 	lines := make([]line, max(1, min(int(first/lineBytes), f.max)))
 	f.segments.Store(&[][]line{lines})
 	f.room.Store(int64(len(lines)) * keysPerLine)
@@ -172,6 +173,7 @@ func (f *filter) judged(found bool) {
 // than v are Append's to add. A scan that fails or is stopped leaves the filter
 // unused.
 func (s *Store) build(f *filter, v *view) {
+	defer close(f.built)
 	defer v.Release()
 	start := time.Now()
 	for i := range rows {

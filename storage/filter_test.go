@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -140,9 +139,11 @@ func checkIDs(t *testing.T, r core.Reader, from, to uint64, there bool) {
 	}
 }
 
-func waitReady(s *Store) {
-	for !s.Stats().MessageIDs.Ready {
-		runtime.Gosched()
+func waitReady(tb testing.TB, s *Store) {
+	tb.Helper()
+	<-s.FilterBuilt()
+	if st := s.Stats().MessageIDs; !st.Ready {
+		tb.Fatalf("the filter was not built: %+v", st)
 	}
 }
 
@@ -163,7 +164,7 @@ func TestFilterBeforeBuild(t *testing.T) {
 		ops = append(ops, idOp(i))
 	}
 	appendWait(t, s, ops...)
-	waitReady(s)
+	waitReady(t, s)
 	build := unfilter(s, 1<<20)
 	appendWait(t, s, idOp(1000))
 	check := func() {
@@ -215,7 +216,7 @@ func testFilterConcurrent(t *testing.T, seed uint64, limit int64) {
 		}
 		appendWait(t, s, ops...)
 	}
-	waitReady(s)
+	waitReady(t, s)
 	build := unfilter(s, limit)
 	var wg sync.WaitGroup
 	var writing atomic.Int32
@@ -274,7 +275,7 @@ func testFilterConcurrent(t *testing.T, seed uint64, limit int64) {
 	}
 	s = openOn(t, fs)
 	checkIDs(t, s.Latest(), 0, all, true)
-	waitReady(s)
+	waitReady(t, s)
 	if st := s.Stats().MessageIDs; st.Keys != all {
 		t.Errorf("reopened: %+v", st)
 	}
@@ -292,7 +293,7 @@ func testFilterConcurrent(t *testing.T, seed uint64, limit int64) {
 func TestFilterOldView(t *testing.T) {
 	s := openMem(t)
 	appendWait(t, s, idOp(1))
-	waitReady(s)
+	waitReady(t, s)
 	build := unfilter(s, 1<<20)
 	old := s.Committed()
 	defer old.Release()
@@ -305,7 +306,7 @@ func TestFilterOldView(t *testing.T) {
 // TestFilterLookUpAllocates nothing when the filter answers.
 func TestFilterLookUpAllocates(t *testing.T) {
 	s := openMem(t)
-	waitReady(s)
+	waitReady(t, s)
 	k, latest := idKey(1), s.Latest()
 	k.A = "si_" + string(make([]byte, 64)) // escaped: twice as long in the key
 	allocs := testing.AllocsPerRun(1000, func() {

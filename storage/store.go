@@ -186,6 +186,10 @@ func (s *Store) Crowded() bool { return s.crowded.Load() }
 // Absent implements core.Store.
 func (s *Store) Absent(k core.Key) bool { return known(k.Table) && s.filter.excludes(&k) }
 
+// FilterBuilt returns a channel that is closed when the filter of stored message IDs
+// has read what was stored before the start, or has given up; Stats tells which.
+func (s *Store) FilterBuilt() <-chan struct{} { return s.filter.built }
+
 // Close lets the queue drain (each batch appended gets its Done), waits a short
 // while for views to be released, then closes the files. If an error has stopped the
 // store it returns that, and leaves the files, locked, to the end of the process:
