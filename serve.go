@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	failedDrain = 2 * time.Second // for answering with errors after the store failed
-	stopGrace   = 5 * time.Second // beyond the drain, for closing what is open
+	failedDrain = 2 * time.Second                   // for answering with errors after the store failed
+	stopGrace   = storage.CloseWait + 5*time.Second // beyond the drain, for closing what is open
 )
 
 var (

@@ -212,6 +212,7 @@ func (s *Store) stop(err error) {
 	first := s.err == nil
 	if first {
 		s.err = err
+		close(s.failed)
 		s.work.Signal()
 		s.room.Broadcast()
 	}

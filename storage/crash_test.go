@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -240,4 +241,33 @@ func TestReadErrors(t *testing.T) {
 		t.Error("Scan of an impossible range")
 	}
 	appendWait(t, s, set(user, "x"))
+}
+
+// TestCloseOnFailingDisk: a stop whose flush cannot be written says so at once, and
+// the logs keep all that was promised.
+func TestCloseOnFailingDisk(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	disk := &testDisk{FS: mem}
+	s, err := Open(Options{Dir: "data", FS: disk, Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendWait(t, s, numbered(1, nil)...)
+	disk.setHook(func(op, name string, done bool) error {
+		if op == opSync && strings.HasSuffix(name, ".sst") {
+			return errDisk
+		}
+		return nil
+	})
+	start := time.Now()
+	if err := s.Close(); !errors.Is(err, errDisk) {
+		t.Errorf("Close: %v", err)
+	}
+	if took := time.Since(start); took > flushWait/2 {
+		t.Errorf("Close took %v", took)
+	}
+	disk.setHook(nil) // or Pebble tries to flush without end
+	if got := reopen(t, mem, 0, rand.New(rand.NewPCG(9, 9))); got != 1 {
+		t.Errorf("%d batches survived, want 1", got)
+	}
 }

@@ -53,6 +53,8 @@ const (
 	closeWait = 5 * time.Second
 	// flushWait bounds how long it waits for memtables to become tables.
 	flushWait = 20 * time.Second
+	// CloseWait bounds what Close waits for once the queue has drained.
+	CloseWait = closeWait + flushWait
 )
 
 // Store implements core.Store.
@@ -65,6 +67,7 @@ type Store struct {
 	id        string
 	filter    *filter
 	done      chan struct{} // closed when nothing waits any more and nothing will
+	failed    chan struct{} // closed when err is set
 	idle      chan struct{} // closed when the last view is gone
 	closeWait time.Duration
 
@@ -117,7 +120,7 @@ func open(o Options, format int, steps map[int]upgrade) (*Store, error) {
 	}
 	s := &Store{
 		log: o.Logger, onFatal: o.OnFatal, closeWait: closeWait,
-		done: make(chan struct{}), idle: make(chan struct{}),
+		done: make(chan struct{}), failed: make(chan struct{}), idle: make(chan struct{}),
 	}
 	s.work.L, s.room.L = &s.mu, &s.mu
 	if err := s.openEngine(&o); err != nil {
@@ -244,6 +247,7 @@ func (s *Store) flush() error {
 	defer wait.Stop()
 	select {
 	case <-done:
+	case <-s.failed:
 	case <-wait.C:
 		s.log.Warn("close: memtables not flushed in time; the next start replays the logs")
 	}
