@@ -1,17 +1,19 @@
 package bench
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -88,7 +90,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// serveFloor ends with its standard input.
+// serveFloor answers each line of its standard input with the CPU time it has used,
+// in nanoseconds, and ends with the input.
 func serveFloor(args string) error {
 	var addr, dir string
 	var receivers, size, answer, push, record int
@@ -114,8 +117,15 @@ func serveFloor(args string) error {
 	case <-s.listening:
 	}
 	fmt.Println("listening")
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	asked := bufio.NewScanner(os.Stdin)
+	for asked.Scan() {
+		used, err := usedCPU()
+		if err != nil {
+			return err
+		}
+		fmt.Println(used.Nanoseconds())
+	}
+	return asked.Err()
 }
 
 func (s *floorServer) OnBoot(gnet.Engine) gnet.Action {
@@ -226,17 +236,17 @@ func (l floorLoad) run(b *testing.B, each int) {
 	}
 	sizes := floorSizes(b)
 	addr := freeAddr(b)
-	pid := startFloor(b, addr, l.receivers, sizes)
+	server := startFloor(b, addr, l.receivers, sizes)
 	defer pin(b, 1)()
 	c := newFloorClient(b, addr, l, sizes)
 	c.run(b, max(l.senders*l.outstanding, l.rate)) // what the first messages cost is not the question
 	n := max(b.N*each, l.senders*l.outstanding)
-	from := cpuOf(b, pid)
+	from := server.cpuTime(b)
 	b.ResetTimer()
 	took := c.run(b, n)
 	b.StopTimer()
 	slices.Sort(c.waits)
-	b.ReportMetric(float64(cpuOf(b, pid)-from)/float64(n), "cpu-ns/unit")
+	b.ReportMetric(float64(server.cpuTime(b)-from)/float64(n), "cpu-ns/unit")
 	b.ReportMetric(float64(n)/took.Seconds(), "msg/s")
 	b.ReportMetric(float64(c.waits[n/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(c.waits[n*99/100].Microseconds()), "p99-µs")
@@ -251,8 +261,14 @@ func freeAddr(tb testing.TB) string {
 	return l.Addr().String()
 }
 
-// startFloor starts the server on core 0 and returns its process ID.
-func startFloor(b *testing.B, addr string, receivers int, sizes [4]int) int {
+// floorProcess is a running server.
+type floorProcess struct {
+	in  io.Writer
+	out *bufio.Reader
+}
+
+// startFloor starts the server on core 0.
+func startFloor(b *testing.B, addr string, receivers int, sizes [4]int) *floorProcess {
 	args := fmt.Sprint(addr, " ", b.TempDir(), " ", receivers)
 	for _, n := range sizes {
 		args += fmt.Sprint(" ", n)
@@ -280,11 +296,27 @@ func startFloor(b *testing.B, addr string, receivers int, sizes [4]int) int {
 			b.Error(err)
 		}
 	})
-	ready := make([]byte, len("listening\n"))
-	if _, err := io.ReadFull(out, ready); err != nil {
+	p := &floorProcess{in, bufio.NewReader(out)}
+	for line := ""; line != "listening\n"; { // gnet says something too
+		if line, err = p.out.ReadString('\n'); err != nil {
+			b.Fatal("the floor's server: ", err)
+		}
+	}
+	return p
+}
+
+// cpuTime is what the server has used.
+func (p *floorProcess) cpuTime(b *testing.B) time.Duration {
+	var line string
+	_, err := fmt.Fprintln(p.in)
+	if err == nil {
+		line, err = p.out.ReadString('\n')
+	}
+	used, wrong := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+	if err = errors.Join(err, wrong); err != nil {
 		b.Fatal("the floor's server: ", err)
 	}
-	return cmd.Process.Pid
+	return time.Duration(used)
 }
 
 // pin keeps the goroutine on a thread on core until unpin.
@@ -304,20 +336,6 @@ func pin(b *testing.B, core int) (unpin func()) {
 		}
 		runtime.UnlockOSThread()
 	}
-}
-
-// cpuOf is what a process has used, in steps of 10 ms.
-func cpuOf(tb testing.TB, pid int) time.Duration {
-	stat, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(pid), "stat"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	var user, system int64
-	if _, err := fmt.Sscan(string(fields[11])+" "+string(fields[12]), &user, &system); err != nil {
-		tb.Fatal(err)
-	}
-	return time.Duration(user+system) * (time.Second / 100)
 }
 
 // floorClient is all clients of that server, in one thread.

@@ -84,14 +84,7 @@ func BenchmarkFloor(b *testing.B) {
 		defer l.Close()
 		request, in := make([]byte, 500), make([]byte, 4096)
 		timed(b, 1, func(int) {
-			c, err := net.Dial("tcp", l.Addr().String())
-			if err != nil {
-				b.Fatal(err)
-			}
-			s, err := l.Accept()
-			if err != nil {
-				b.Fatal(err)
-			}
+			c, s := connect(b, l)
 			for _, turn := range []struct {
 				from, to net.Conn
 				size     int
@@ -108,7 +101,7 @@ func BenchmarkFloor(b *testing.B) {
 		})
 	})
 	for _, f := range []struct {
-		load floorLoad
+		load floorLoad // senders, receivers, outstanding, rate
 		each int
 	}{
 		{floorLoad{1, 1, 1, 0}, 1}, {floorLoad{200, 1, 1, 0}, 10}, {floorLoad{200, 1, 8, 0}, 60}, {floorLoad{200, 1, 32, 0}, 60},
@@ -153,11 +146,31 @@ func timed(b *testing.B, each int, f func(i int)) {
 // cpuTime is what this process has used.
 func cpuTime(b testing.TB) time.Duration {
 	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+	used, err := usedCPU()
+	if err != nil {
 		b.Fatal(err)
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return used
+}
+
+func usedCPU() (time.Duration, error) {
+	var u syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
+}
+
+// connect returns both ends of a new connection to l.
+func connect(b *testing.B, l net.Listener) (client, server net.Conn) {
+	b.Helper()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	server, err = l.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return client, server
 }
 
 // tcpPair connects two blocking sockets over loopback.
@@ -168,14 +181,7 @@ func tcpPair(b *testing.B) (ends [2]int) {
 		b.Fatal(err)
 	}
 	defer l.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	s, err := l.Accept()
-	if err != nil {
-		b.Fatal(err)
-	}
+	c, s := connect(b, l)
 	for i, conn := range []net.Conn{c, s} {
 		f, err := conn.(*net.TCPConn).File() // blocking, and a descriptor of its own
 		conn.Close()
